@@ -1,0 +1,1 @@
+"""Instructions to steps and configuration."""

@@ -1,0 +1,1 @@
+"""Snapshots made into directories for sandboxes."""

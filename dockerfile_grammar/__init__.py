@@ -1,0 +1,1 @@
+"""Dockerfile text to values: lines, grammar, instructions, word expansion, ignore files."""

@@ -1,0 +1,1 @@
+"""The OCI image model: digests, documents, layers and content stores."""

@@ -1,0 +1,1 @@
+"""Filesystem layers: write, apply, diff, look inside, compress."""

@@ -1,0 +1,1 @@
+"""The OCI distribution protocol: what both ends share, a server and a client."""

@@ -1,0 +1,1 @@
+"""Sandboxes: namespaces, mounts, capabilities, seccomp, cgroups and networks."""
