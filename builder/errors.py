@@ -1,0 +1,87 @@
+"""
+The errors of the builder.
+
+    BuildError
+     ├ StepFailed           the user's command ended with a status other than 0
+     ├ MissingSource        a COPY or ADD names something that is not there
+     ├ CannotResolve        a base image cannot be found
+     ├ InvalidContext       the build context cannot be used
+     ├ InvalidOption        an option or argument of the build contradicts the Dockerfile or another one
+     ├ Unsupported          something that this version does not do; says what and what to do instead
+     └ ExportProblem        a finished image cannot be taken where it should go
+
+Every error may carry the span of the instruction that caused it; rendering happens in the command line only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the cached path imports this module, but never the grammar
+    from dockerfile_grammar.spans import Span
+
+
+class BuildError(Exception):
+    """
+    Base of the builder's errors.
+
+    Args:
+        message: one sentence without a final period.
+        span: where in the Dockerfile.
+        hint: what a human can do about it.
+    """
+
+    def __init__(self, message: str, *, span: Span | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.span = span
+        self.hint = hint
+
+
+class StepFailed(BuildError):
+    """
+    The command of a step failed.
+
+    Args:
+        name: how progress shows the step.
+        exit_code: the status, or 128 + signal.
+        tail: the last lines that the command printed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        exit_code: int,
+        *,
+        tail: str = "",
+        span: Span | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(f"{name}: exit code {exit_code}", span=span, hint=hint)
+        self.name = name
+        self.exit_code = exit_code
+        self.tail = tail
+
+
+class MissingSource(BuildError):
+    """A COPY or ADD names a path that is not in its source."""
+
+
+class CannotResolve(BuildError):
+    """A base image, a stage or a named context cannot be found."""
+
+
+class InvalidContext(BuildError):
+    """The build context cannot be used."""
+
+
+class InvalidOption(BuildError):
+    """An option of the build is wrong or contradicts another one."""
+
+
+class Unsupported(BuildError):
+    """Something that this version does not do."""
+
+
+class ExportProblem(BuildError):
+    """A finished image cannot be taken where it should go."""

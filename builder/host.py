@@ -1,0 +1,94 @@
+"""
+The host: the bundle of effects that a build uses, passed down as one value.
+
+Tests pass peers (a memory store, a sandbox without isolation, a fixed clock) instead of the real things.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from oci_image.image import Image, Layer
+from oci_image.platform import Platform
+from oci_image.reference import Reference
+from oci_image.store.base import BlobStore, TagStore
+
+if TYPE_CHECKING:  # loaded only when something must run
+    from oci_image.layer.index import LayerIndex
+    from runtime.sandbox import Sandbox
+
+    from .cache import CacheIndex
+    from .rootfs.base import RootfsDriver
+    from .statcache import StatCache
+
+
+class Resolver(Protocol):
+    """Finds base images."""
+
+    async def resolve(self, reference: Reference, platform: Platform, *, pull: bool) -> Image:
+        """
+        The image that a name stands for: a local one unless `pull`, else from its registry.
+
+        Manifest and configuration are in hand afterwards; layers need not be.
+
+        Raises:
+            CannotResolve: no such image, for this platform, anywhere.
+        """
+        ...
+
+
+class LayerSource(Protocol):
+    """Gives access to the bytes of layers, fetching what is not here yet."""
+
+    async def ensure(self, layers: tuple[Layer, ...]) -> None:
+        """Let the layers be in the local store, in whatever form."""
+        ...
+
+    def index(self, layer: Layer) -> LayerIndex:
+        """The list of a layer's entries (blocking; the layer must be here)."""
+        ...
+
+    def open_tar(self, layer: Layer) -> TarReader:
+        """The layer's uncompressed archive as a readable stream (blocking; the layer must be here)."""
+        ...
+
+    def read(self, layer: Layer, offset: int, size: int) -> bytes:
+        """Bytes of the uncompressed archive (blocking; the layer must be here)."""
+        ...
+
+
+class TarReader(Protocol):
+    """A readable, closable stream of bytes."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; b"" at the end."""
+        ...
+
+    def close(self) -> None:
+        """Give the resources back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """
+    Everything that a build touches.
+
+    Factories (`sandbox`, `rootfs`) are called when the first step needs them, so that a build without RUN
+    loads neither. `state` is the directory for everything that is only a cache.
+    """
+
+    blobs: BlobStore
+    tags: TagStore
+    layers: LayerSource
+    resolver: Resolver
+    cache: CacheIndex
+    stats: StatCache
+    rootfs: Callable[[], RootfsDriver]
+    sandbox: Callable[[], Sandbox]
+    state: str
+    user_namespace: bool = False
+    clock: Callable[[], float] = time.monotonic

@@ -1,0 +1,76 @@
+"""
+The boundary of the use case "build": what is asked for and what comes back.
+
+Plain frozen values without I/O; the command line, tests and any other front end make and read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from oci_image.digest import Digest
+from oci_image.image import Image
+from oci_image.platform import Platform
+from oci_image.reference import Reference
+
+DEFAULT_EPOCH = 315_532_800
+"""1980-01-01T00:00:00Z in Unix seconds: the earliest time that zip archives can hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One ``-o``: type "image", "registry", "oci", "docker", "tar" or "local"; `dest` a path or "-"."""
+
+    type: str
+    dest: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """
+    One build.
+
+    `context` is a directory ("" for none); `dockerfile` the bytes of the Dockerfile and `dockerfile_name` how
+    messages call it. `build_args` hold resolved values only. `epoch` is None unless asked for.
+    """
+
+    context: str
+    dockerfile: bytes
+    dockerfile_name: str = "Dockerfile"
+    dockerfile_path: str | None = None
+    tags: tuple[Reference, ...] = ()
+    target: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    platform: Platform | None = None
+    no_cache: bool = False
+    pull: bool = False
+    network: str = "default"
+    epoch: int | None = None
+    outputs: tuple[Output, ...] = ()
+    push: bool = False
+    compression: str = "gzip"
+
+    @property
+    def effective_epoch(self) -> int:
+        """The time that files and images get, in Unix seconds."""
+        return DEFAULT_EPOCH if self.epoch is None else self.epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """
+    What a build made.
+
+    `pushed` maps each pushed name to the digest of its manifest; `steps` counts all steps, `cached` those
+    whose earlier result was reused.
+    """
+
+    image: Image
+    tags: tuple[Reference, ...] = ()
+    pushed: Mapping[str, Digest] = field(default_factory=dict, hash=False)
+    steps: int = 0
+    cached: int = 0
+    warnings: tuple[str, ...] = ()
