@@ -51,9 +51,11 @@ def test_only_the_command_line_ends_the_process_or_runs_a_loop():
     for path in sources():
         if "cli" in path.parts or path.name in ("inside.py", "zygote.py", "embedded.py"):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sys.exit", "asyncio.run"):
-                offenders.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+        offenders.extend(
+            f"{path.relative_to(ROOT)}:{node.lineno}"
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sys.exit", "asyncio.run")
+        )
 
     assert offenders == []
 

@@ -23,7 +23,7 @@ def wheel(tmp_path_factory):
 
 
 def test_top_level_names(wheel):
-    """Exactly our five packages and the metadata; generic names are a known price, so none is added unseen."""
+    """Exactly our five packages and the metadata: generic names have a price, so none is added unseen."""
     names = {name.partition("/")[0] for name in wheel.namelist()}
 
     assert {name for name in names if not name.endswith(".dist-info")} == {
@@ -40,7 +40,7 @@ def test_package_data(wheel):
     names = wheel.namelist()
 
     assert "dockerfile_grammar/dockerfile.lark" in names
-    assert {f"{package}/py.typed" for package in ("builder", "oci_image", "registry", "runtime")} <= set(names)
+    assert {f"{name}/py.typed" for name in ("builder", "oci_image", "registry", "runtime")} <= set(names)
     assert not [name for name in names if "test" in name.partition("/")[0]]
 
 

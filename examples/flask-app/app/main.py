@@ -18,4 +18,4 @@ def health() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    app.run(host="0.0.0.0", port=int(os.environ["PORT"]))  # noqa: S104 - a container's own interface
+    app.run(host="0.0.0.0", port=int(os.environ["PORT"]))
