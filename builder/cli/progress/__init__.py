@@ -1,0 +1,1 @@
+"""How a build is shown while it runs."""

@@ -1,0 +1,113 @@
+"""
+``pybuild build`` (and ``pybuild CONTEXT``): flags as ``docker build`` has them.
+
+Order of work: read the arguments and the Dockerfile's bytes; if a recorded build matches, answer from the
+record (standard library only); otherwise load the builder and build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ...request import BuildRequest
+
+DESCRIPTION = "Build an image from a Dockerfile and a build context."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the verb."""
+    from ..options import add_root, formatter
+
+    p = argparse.ArgumentParser(
+        prog="pybuild", usage="pybuild [OPTIONS] CONTEXT", description=DESCRIPTION, formatter_class=formatter
+    )
+    add_root(p)
+    p.add_argument("context", metavar="CONTEXT", help="directory of the build context")
+    p.add_argument("-t", "--tag", action="append", default=[], metavar="NAME[:TAG]", help="name of the image")
+    p.add_argument(
+        "-f", "--file", metavar="FILE", help='Dockerfile (default CONTEXT/Dockerfile; "-" is stdin)'
+    )
+    p.add_argument("--build-arg", action="append", default=[], metavar="NAME[=VALUE]", help="value of an ARG")
+    p.add_argument("--target", default="", metavar="STAGE", help="stage to build (default the last one)")
+    p.add_argument("--platform", metavar="OS/ARCH", help="platform to build for")
+    p.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="label of the image")
+    p.add_argument("--no-cache", action="store_true", help="run every step again")
+    p.add_argument("--pull", action="store_true", help="ask the registry for newer base images")
+    p.add_argument(
+        "--network",
+        default="default",
+        metavar="MODE",
+        help="network of RUN: default, none, host or private",
+    )
+    p.add_argument("-q", "--quiet", action="store_true", help="print the image ID only")
+    p.add_argument(
+        "--progress", default="auto", choices=("auto", "plain", "tty", "json", "quiet"), help="how to report"
+    )
+    p.add_argument("--iidfile", metavar="FILE", help="write the image ID to the file")
+    p.add_argument("--metadata-file", metavar="FILE", help="write digests as JSON to the file")
+    p.add_argument("--push", action="store_true", help="push the image to the registries in its names")
+    p.add_argument(
+        "-o",
+        "--output",
+        action="append",
+        default=[],
+        metavar="type=TYPE[,dest=PATH]",
+        help="where the result goes: image, registry, oci, docker, tar or local",
+    )
+    p.add_argument(
+        "--compression",
+        default="gzip",
+        metavar="KIND",
+        help="of layers that leave the store: gzip (same bytes everywhere), gzip-fast, zstd, uncompressed",
+    )
+    p.add_argument("--plan", action="store_true", help="print the plan and stop")
+    return p
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb."""
+    args = parser().parse_args(arguments)
+    settings = Settings.read(args.root)
+    if args.quiet:
+        args.progress = "quiet"
+    if args.iidfile:
+        # Gone before the build, so that a failed one never leaves the ID of an earlier image.
+        _remove(args.iidfile)
+    from ..requests import read_request
+
+    request = read_request(args, settings)
+    if not args.plan:
+        from ... import replay
+
+        record = replay.find(request, settings.root)
+        if record is not None:
+            return _answer(record, args, request, settings)
+    return _build(args, request, settings)
+
+
+def _answer(record: object, args: argparse.Namespace, request: BuildRequest, settings: Settings) -> int:
+    from ..recorded import answer
+
+    return answer(record, args, request, settings)
+
+
+def _build(args: argparse.Namespace, request: BuildRequest, settings: Settings) -> int:
+    from ..building import run
+
+    return run(args, request, settings)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as problem:
+        print(f"error: --iidfile {path}: {problem.strerror}", file=sys.stderr)
+        raise SystemExit(2) from problem
