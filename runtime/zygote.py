@@ -1,0 +1,169 @@
+"""
+The helper process that makes all children: small, single-threaded, and without secrets.
+
+A process with threads must not fork, and forking a large one is slow; so one tiny interpreter is started
+per parent process and clones a child per sandbox. It is told what to do over a SOCK_SEQPACKET socket, one
+message and a handful of descriptors per sandbox, and answers on the sandbox's own socket: first the process,
+last how it ended. When its parent goes away it kills every child and ends. Standard library only; run as
+`python -I -S -E`, with nothing importable once it serves.
+"""
+
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from . import inside, netlink
+from . import syscalls as sc
+
+_MAX_MESSAGE = 4096
+_MAX_FDS = 6
+
+
+class Child:
+    """One process made here and not yet reaped."""
+
+    __slots__ = ("pid", "pidfd", "step")
+
+    def __init__(self, pid: int, pidfd: int, step: socket.socket) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.step = step
+
+
+class Zygote:
+    """The loop of the helper: requests in, children out, ends reported."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._children: dict[int, Child] = {}
+        self._poller = select.poll()
+        self._guard = os.pidfd_open(os.getpid())
+        found = os.stat("/proc/self/exe")
+        self._own = (found.st_dev, found.st_ino)
+
+    def serve(self) -> None:
+        """Serve until the parent closes its end."""
+        self._poller.register(self._control, select.POLLIN)
+        while True:
+            for fd, _ in self._poller.poll():
+                if fd != self._control.fileno():
+                    self._reap(fd)
+                elif not self._accept():
+                    self._end()
+                    return
+
+    def _accept(self) -> bool:
+        raw, fds, _, _ = socket.recv_fds(self._control, _MAX_MESSAGE, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        if not raw:
+            return False
+        step = socket.socket(fileno=fds[0])
+        try:
+            self._start(json.loads(raw), step, fds)
+        except OSError as problem:
+            answer = {"failed": str(problem.filename), "errno": problem.errno or 0, "detail": "helper"}
+            with suppress(OSError):
+                step.send(json.dumps(answer).encode(), socket.MSG_NOSIGNAL)
+                step.send(b'{"ended": [1, 125]}', socket.MSG_NOSIGNAL)
+            step.close()
+        finally:
+            for fd in fds[1:]:
+                os.close(fd)
+        return True
+
+    def _start(self, request: dict[str, Any], step: socket.socket, fds: list[int]) -> None:
+        host = netlink.open_socket() if request["link"] else None
+        try:
+            given = inside.Given(
+                step=step,
+                plan=fds[1],
+                stdio=(fds[2], fds[3], fds[4]),
+                guard=self._guard,
+                own=self._own,
+                host_netlink=host,
+            )
+            pid = _clone(request["flags"], fds[5] if request["cgroup"] else -1, given)
+        finally:
+            if host is not None:
+                host.close()
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = Child(pid, pidfd, step)
+        self._poller.register(pidfd, select.POLLIN)
+        with suppress(OSError):
+            message = json.dumps({"started": pid}).encode()
+            socket.send_fds(step, [message], [pidfd], socket.MSG_NOSIGNAL)
+
+    def _reap(self, pidfd: int) -> None:
+        child = self._children.pop(pidfd)
+        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        self._poller.unregister(pidfd)
+        os.close(pidfd)
+        if ended is not None:
+            message = json.dumps({"ended": [ended.si_code, ended.si_status]}).encode()
+            with suppress(OSError):
+                child.step.send(message, socket.MSG_NOSIGNAL)
+        child.step.close()
+
+    def _end(self) -> None:
+        for pidfd in self._children:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        for pidfd in list(self._children):
+            self._reap(pidfd)
+
+
+def _clone(flags: int, cgroup: int, given: inside.Given) -> int:
+    """Make a child in new namespaces; it runs the plan and never returns from here."""
+    try:
+        pid = sc.clone3(flags, signal.SIGCHLD, cgroup)
+    except OSError as problem:
+        # An older kernel, or a seccomp filter around us that cannot look into its argument.
+        if problem.errno != errno.ENOSYS:
+            raise
+        return _fork(flags, cgroup, given)
+    if pid == 0:
+        inside.run(given)
+    return pid
+
+
+def _fork(flags: int, cgroup: int, given: inside.Given) -> int:
+    """The same with fork: only the pid namespace has to be chosen before, the child makes the others."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sc.unshare(sc.CLONE_NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            given.unshare = flags & ~sc.CLONE_NEWPID
+            given.cgroup = cgroup
+            inside.run(given)
+        # Children after this one shall not be born into a namespace whose first process is gone.
+        sc.setns(own, sc.CLONE_NEWPID)
+        return pid
+    finally:
+        os.close(own)
+
+
+def main() -> None:
+    """Serve the socket whose number is the first argument, for the parent whose pid is the second."""
+    control_fd, parent, main_thread, spare = (int(item) for item in sys.argv[1:5])
+    if spare >= 0:
+        os.close(spare)
+    if main_thread:
+        # The signal comes when the *thread* that started us ends, so only a main thread may ask for it.
+        sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=control_fd)
+    # A child must never execute code of the image: after this nothing can be imported any more.
+    sys.path.clear()
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    gc.freeze()
+    Zygote(control).serve()
