@@ -1,0 +1,51 @@
+"""
+Locks between builds that an event loop can wait for.
+
+The same kind of lock as that of the stores (flock(2) on a file that stays), taken without blocking a thread,
+so that a cancelled build stops waiting at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_FIRST_WAIT = 0.01
+_LONGEST_WAIT = 0.25
+
+
+@asynccontextmanager
+async def exclusive(path: str) -> AsyncIterator[bool]:
+    """
+    Hold the lock that a file stands for; gives whether somebody else had to be waited for.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        waited = False
+        delay = _FIRST_WAIT
+        while not _taken(descriptor):
+            waited = True
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LONGEST_WAIT)
+        try:
+            yield waited
+        finally:
+            # Not only closed: a child that was forked meanwhile would keep the lock through its copy.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
