@@ -1,0 +1,366 @@
+"""
+The client's end of the distribution protocol: one method for each operation on one registry.
+
+Invariants: content is verified before anyone sees it; every list is followed to its end within a bound; what
+is about one repository asks for a token of that repository only. Governing source: OCI distribution-spec.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from oci_image import mediatypes
+from oci_image.descriptor import Descriptor
+from oci_image.digest import Digest
+from oci_image.documents import Document, Index, Manifest, read_manifest
+from oci_image.errors import InvalidDigest, InvalidDocument, VerificationFailed
+from oci_image.jsonbytes import DOCUMENT_LIMIT
+from oci_image.store.base import BlobWriter
+
+from ..errors import MalformedMessage
+from ..protocol import headers, routes
+from ..protocol.challenges import Scope, repository_scope
+from ..protocol.errors import BODY_LIMIT
+from .bodies import Body
+from .downloads import Download
+from .endpoints import resolve_location
+from .messages import Fetched, Request
+from .transport import Transport
+from .uploads import Upload
+
+PAGE = 1000
+_PAGES_LIMIT = 10_000
+_LIST_LIMIT = 64 * 1024 * 1024
+_CATALOG = Scope("registry", "catalog", ("*",))
+
+
+def _ignore(_done: int) -> None:
+    pass
+
+
+class RegistryClient:
+    """
+    One registry, reached through a transport that may serve several.
+
+    Args:
+        transport: where requests go.
+        registry: the registry's name as in a reference.
+    """
+
+    def __init__(self, transport: Transport, registry: str) -> None:
+        self.transport = transport
+        self.registry = registry
+
+    async def ping(self) -> None:
+        """
+        Check that there is a registry and that it accepts us.
+
+        Raises:
+            Unauthorized: credentials are missing or were not accepted.
+            ApiError: the host answers but is no registry.
+        """
+        await self._fetch("GET", routes.base(), self.registry)
+
+    async def head_manifest(
+        self, repository: str, reference: str | Digest, accept: Iterable[str] = mediatypes.ALL_MANIFESTS
+    ) -> Descriptor | None:
+        """
+        What a tag or digest stands for, without fetching it where the registry tells; None if absent.
+
+        Raises:
+            ApiError: the registry refused to tell.
+        """
+        what = self._what(repository, f"manifest {reference}")
+        answer = await self._fetch(
+            "HEAD",
+            routes.manifest(repository, reference),
+            what,
+            fields={"Accept": ", ".join(accept)},
+            scopes=_pull(repository),
+            accepted=(200, 404),
+        )
+        if answer.status == 404:
+            return None
+        digest = reference if isinstance(reference, Digest) else self._stated_digest(answer)
+        length = answer.headers.get("Content-Length", "")
+        if digest is None or not (length.isascii() and length.isdigit()):
+            # Some registries and proxies leave these out; then only the content can tell.
+            return (await self.get_manifest(repository, reference, accept)).descriptor
+        return Descriptor(media_type=_media_type(answer), digest=digest, size=int(length[:18]))
+
+    async def get_manifest(
+        self, repository: str, reference: str | Digest, accept: Iterable[str] = mediatypes.ALL_MANIFESTS
+    ) -> Document[Manifest | Index]:
+        """
+        A manifest or an index, verified against the digest that was asked for or that the registry states.
+
+        Raises:
+            VerificationFailed: the content has another digest.
+            InvalidDocument: it is no manifest that we can read.
+            ApiError: it is not there, or the registry refused.
+        """
+        what = self._what(repository, f"manifest {reference}")
+        answer = await self._fetch(
+            "GET",
+            routes.manifest(repository, reference),
+            what,
+            fields={"Accept": ", ".join(accept)},
+            scopes=_pull(repository),
+            limit=DOCUMENT_LIMIT,
+        )
+        expected = reference if isinstance(reference, Digest) else self._stated_digest(answer)
+        if expected is not None:
+            _verify(answer.body, expected, what)
+        document = read_manifest(answer.body, _media_type(answer), what)
+        if expected is not None and expected.algorithm != document.digest.algorithm:
+            document = replace(document, descriptor=replace(document.descriptor, digest=expected))
+        return document
+
+    async def put_manifest(
+        self, repository: str, reference: str | Digest, document: Document[Any]
+    ) -> Descriptor:
+        """
+        Push the document's bytes as they are; `reference` is a tag or the document's own digest.
+
+        Raises:
+            ApiError: the registry refused it.
+            VerificationFailed: the registry says that it stored something else.
+        """
+        what = self._what(repository, f"manifest {reference}")
+        answer = await self._fetch(
+            "PUT",
+            routes.manifest(repository, reference),
+            what,
+            fields={"Content-Type": document.descriptor.media_type},
+            body=document.raw,
+            scopes=_push(repository),
+            accepted=(201,),
+        )
+        stated = self._stated_digest(answer)
+        if stated is not None:
+            _verify(document.raw, stated, what)
+        return document.descriptor
+
+    async def delete_manifest(self, repository: str, reference: str | Digest) -> bool:
+        """Delete a tag, or a manifest with all its tags; False if it is not there."""
+        answer = await self._fetch(
+            "DELETE",
+            routes.manifest(repository, reference),
+            self._what(repository, f"manifest {reference}"),
+            scopes=(repository_scope(repository, "pull", "delete"),),
+            accepted=(200, 202, 204, 404),
+        )
+        return answer.status != 404
+
+    async def has_blob(self, repository: str, descriptor: Descriptor) -> bool:
+        """
+        Whether the repository has the blob.
+
+        Raises:
+            VerificationFailed: it claims to have it with another size.
+        """
+        what = self._what(repository, f"blob {descriptor.digest}")
+        answer = await self._fetch(
+            "HEAD",
+            routes.blob(repository, descriptor.digest),
+            what,
+            scopes=_pull(repository),
+            accepted=(200, 404),
+        )
+        length = answer.headers.get("Content-Length", "")
+        if answer.status == 200 and length.isascii() and length.isdigit() and int(length) != descriptor.size:
+            raise VerificationFailed(f"{what}: the registry has {length} bytes, not {descriptor.size}")
+        return answer.status == 200
+
+    async def get_blob(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        sink: BlobWriter,
+        on_progress: Callable[[int], None] = _ignore,
+    ) -> None:
+        """
+        Stream a blob into `sink`, verify and commit it; on failure nothing is committed.
+
+        A broken connection is continued where it broke. The caller keeps `sink` open (``with``) meanwhile.
+
+        Raises:
+            VerificationFailed: the bytes are not the promised ones.
+            ApiError: neither the registry nor the descriptor's URLs have it.
+            TransportProblem: the connection broke again and again.
+        """
+        await Download(self.transport, self.registry, repository, descriptor, on_progress).into(sink)
+
+    async def mount_blob(self, repository: str, digest: Digest, source: str) -> bool:
+        """Let a blob of the repository `source` be in `repository` too; False if the registry does not."""
+        upload = Upload(self.transport, self.registry, repository, _ignore)
+        mounted = await upload.mount(digest, source)
+        await upload.cancel()
+        return mounted
+
+    async def push_blob(
+        self,
+        repository: str,
+        body: Body,
+        *,
+        media_type: str = "application/octet-stream",
+        sources: Sequence[tuple[Digest, str]] = (),
+        on_progress: Callable[[int], None] = _ignore,
+    ) -> Descriptor:
+        """
+        Push a blob whose digest and size are known, or computed while it is sent; resumed when interrupted.
+
+        Args:
+            repository: where to.
+            body: the bytes (see `bodies`).
+            media_type: of the descriptor that is returned.
+            sources: (digest, repository) to try to mount from first; only for bodies with a descriptor.
+            on_progress: told the number of bytes handed to the network; may go back after an interruption.
+
+        Raises:
+            ApiError: the registry refused it.
+            TransportProblem, UploadProblem: it could not be brought to an end.
+        """
+        upload = Upload(self.transport, self.registry, repository, on_progress)
+        for digest, source in sources:
+            if await upload.mount(digest, source) and body.descriptor is not None:
+                return replace(body.descriptor, media_type=media_type)
+        return await upload.push(body, media_type)
+
+    async def tags(self, repository: str) -> tuple[str, ...]:
+        """Every tag of the repository, in the registry's order."""
+        what = self._what(repository, "tags")
+        return await self._listed(routes.tags(repository, n=PAGE), "tags", what, _pull(repository))
+
+    async def catalog(self) -> tuple[str, ...]:
+        """Every repository that the registry shows to us."""
+        return await self._listed(
+            routes.catalog(n=PAGE), "repositories", f"{self.registry}: catalog", (_CATALOG,)
+        )
+
+    async def referrers(
+        self, repository: str, digest: Digest, artifact_type: str = ""
+    ) -> tuple[Descriptor, ...]:
+        """
+        The manifests whose subject is the digest, also from registries that keep them under a tag.
+
+        Raises:
+            InvalidDocument: the registry's list is not an index.
+        """
+        what = self._what(repository, f"referrers of {digest}")
+        target: str | None = routes.referrers(repository, digest, artifact_type=artifact_type)
+        found: list[Descriptor] = []
+        for _ in range(_PAGES_LIMIT):
+            if target is None:
+                break
+            answer = await self._fetch(
+                "GET",
+                target,
+                what,
+                fields={"Accept": mediatypes.OCI_INDEX},
+                scopes=_pull(repository),
+                accepted=(200, 404),
+                limit=DOCUMENT_LIMIT,
+            )
+            if answer.status == 404:
+                found = await self._tagged_referrers(repository, digest)
+                break
+            found += _index_of(read_manifest(answer.body, mediatypes.OCI_INDEX, what)).manifests
+            target = _next(answer)
+        return tuple(item for item in found if artifact_type in ("", item.artifact_type))
+
+    async def _tagged_referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
+        tag = routes.referrers_tag(digest)
+        if await self.head_manifest(repository, tag, (mediatypes.OCI_INDEX,)) is None:
+            return []
+        return list(_index_of(await self.get_manifest(repository, tag, (mediatypes.OCI_INDEX,))).manifests)
+
+    async def _listed(
+        self, target: str, member: str, what: str, scopes: tuple[Scope, ...]
+    ) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        following: str | None = target
+        for _ in range(_PAGES_LIMIT):
+            if following is None:
+                return tuple(found)
+            answer = await self._fetch("GET", following, what, scopes=scopes, limit=_LIST_LIMIT)
+            names = _names(answer.body, member, what)
+            following = _next(answer) if found.keys() | set(names) != found.keys() else None
+            found.update(dict.fromkeys(names))
+        raise MalformedMessage(f"{what}: the list does not end")
+
+    async def _fetch(
+        self,
+        method: str,
+        target: str,
+        what: str,
+        *,
+        fields: dict[str, str] | None = None,
+        body: bytes | None = None,
+        scopes: tuple[Scope, ...] = (),
+        accepted: tuple[int, ...] = (200,),
+        limit: int = BODY_LIMIT,
+    ) -> Fetched:
+        request = Request(
+            method=method,
+            target=target,
+            what=what,
+            headers=fields or {},
+            body=body,
+            scopes=scopes,
+            accepted=accepted,
+        )
+        return await self.transport.fetch(self.registry, request, limit=limit)
+
+    def _what(self, repository: str, part: str) -> str:
+        return f"{self.registry}/{repository}: {part}"
+
+    def _stated_digest(self, answer: Fetched) -> Digest | None:
+        try:
+            return Digest.parse(answer.headers.get(headers.DIGEST_HEADER, ""))
+        except InvalidDigest:
+            return None
+
+
+def _pull(repository: str) -> tuple[Scope, ...]:
+    return (repository_scope(repository, "pull"),)
+
+
+def _push(repository: str) -> tuple[Scope, ...]:
+    return (repository_scope(repository, "pull", "push"),)
+
+
+def _media_type(answer: Fetched) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _verify(data: bytes, expected: Digest, what: str) -> None:
+    actual = Digest.of(data, expected.algorithm)
+    if actual != expected:
+        raise VerificationFailed(f"{what}: expected the digest {expected}, got {actual}")
+
+
+def _index_of(document: Document[Manifest | Index]) -> Index:
+    if not isinstance(document.value, Index):
+        raise InvalidDocument("a list of referrers is not an index")
+    return document.value
+
+
+def _next(answer: Fetched) -> str | None:
+    link = headers.parse_next_link(answer.headers.get("Link", ""))
+    return None if link is None else resolve_location(answer.url, link)
+
+
+def _names(body: bytes, member: str, what: str) -> list[str]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    # The reference implementation says null for an empty page.
+    names = (value.get(member) or []) if isinstance(value, dict) else None
+    if not isinstance(names, list):
+        raise MalformedMessage(f"{what}: the answer is not a list")
+    return [str(name) for name in names]
