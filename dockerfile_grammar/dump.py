@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import lark
 
-from .construct import LegacyPair, Words, name_value_pairs
+from .arguments import LegacyPair, Words, name_value_pairs
 from .errors import SyntaxProblem
 from .flags import resolve_quotes
 from .forms import read_exec_form

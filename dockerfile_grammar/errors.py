@@ -5,7 +5,7 @@ The error tree of the Dockerfile language.
      ├ SyntaxProblem        the text is no Dockerfile
      ├ UnknownInstruction   the first word of an instruction is none of the eighteen
      ├ InvalidFlag          a ``--flag`` (or one of its values) that the instruction does not take
-     ├ UndefinedStage       an instruction that needs a stage stands outside of one, or names one that is not there
+     ├ UndefinedStage       a stage is needed, and there is none (of that name)
      ├ ExpansionError       a ``$variable`` expression that cannot be evaluated
      └ InvalidPattern       a wildcard or ignore pattern that cannot match anything
 

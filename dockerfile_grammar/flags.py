@@ -1,8 +1,8 @@
 """
 The ``--name=value`` words between the keyword of an instruction and its arguments.
 
-`FLAGS` is the one table of what each instruction takes. A flag is given once unless it is a list; a switch may
-stand alone; quotes and escapes inside a flag are resolved before its value is read.
+`FLAGS` is the one table of what each instruction takes. A flag is given once unless it is a list; a switch
+may stand alone; quotes and escapes inside a flag are resolved before its value is read.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def parse_flags(known: Mapping[str, FlagKind], arguments: Iterable[str]) -> Flag
         if not written.startswith("--"):
             raise InvalidFlag(f"arg should start with -- : {argument}")
         if name not in known:
-            raise InvalidFlag(f"unknown flag: {written}", hint=did_you_mean(name, known))
+            raise InvalidFlag(
+                f"unknown flag: {written}", hint=did_you_mean(written, (f"--{flag}" for flag in known))
+            )
         if name in values and known[name] is not FlagKind.LIST:
             raise InvalidFlag(f"duplicate flag specified: {written}")
         if known[name] is FlagKind.SWITCH:

@@ -1,8 +1,9 @@
 """
 Exec form or shell form: the rule that tells a JSON array of strings from text.
 
-Anything that is not valid JSON is shell text, however much it looks like an array; a valid array with a member
-that is no string is a mistake. Governing text: "Shell and exec form" in the Dockerfile reference, RFC 8259.
+Anything that is not valid JSON is shell text, however much it looks like an array; a valid array with a
+member that is no string is a mistake. Governing text: "Shell and exec form" in the Dockerfile reference, and
+RFC 8259.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ def parse_arguments(rule: str, arguments: str, escape: str) -> lark.Tree[lark.To
 def _grammar() -> Grammar:
     text = files(__package__).joinpath("dockerfile.lark").read_text(encoding="utf-8")
     # Reading the grammar takes longer than compiling one rule of it, so that is done once.
-    grammar, _used_files = load_grammar(text, "dockerfile.lark", [], global_keep_all_tokens=False)
-    return grammar
+    loaded: tuple[Grammar, object] = load_grammar(text, "dockerfile.lark", [], False)  # type: ignore[no-untyped-call]
+    return loaded[0]
 
 
 @cache

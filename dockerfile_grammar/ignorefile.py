@@ -18,8 +18,10 @@ from .golang import SPACES, clean_path
 from .wildcards import tokens
 
 _UNCLEAN = re.compile(r"//|(?:^|/)\.\.?(?:/|\Z)|./\Z|\A\Z")
+_ANY_FOLDERS = "(?:.*/)?"
+_WILDCARDS = {"*": "[^/]*", "**": _ANY_FOLDERS}
 # Parts that mean nothing new when they stand twice in a row.
-_REPEATS = ("(?:.*/)?", ".*", "[^/]*")
+_REPEATS = (_ANY_FOLDERS, ".*", "[^/]*")
 
 
 def read_patterns(text: str | bytes) -> tuple[str, ...]:
@@ -136,16 +138,17 @@ def _regex(pattern: str) -> str:
     regex: list[str] = []
     index = 0
     while index < len(parts):
-        token = parts[index][0]
+        part = _WILDCARDS.get(parts[index][0], parts[index][0])
         index += 1
-        if token == "**":
-            if index < len(parts) and parts[index][0] == "/":
+        if part == _ANY_FOLDERS:
+            if index == len(parts):
+                part = ".*"
+            elif parts[index][0] == "/":
                 index += 1
-            token = "(?:.*/)?" if index < len(parts) else ".*"
-        elif token == "*":
-            token = "[^/]*"
-        if token not in _REPEATS or regex[-1:] != [token]:
-            regex.append(token)
+                if index == len(parts):
+                    part = ".*"
+        if part not in _REPEATS or regex[-1:] != [part]:
+            regex.append(part)
     return "".join(regex)
 
 

@@ -45,6 +45,11 @@ class CommandLine:
     argv: tuple[str, ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
 
+    @classmethod
+    def of_shell(cls, text: str, heredocs: tuple[Heredoc, ...] = ()) -> CommandLine:
+        """Return a command in shell form."""
+        return cls(shell=True, text=text, heredocs=heredocs)  # noqa: S604 - a value; nothing runs here
+
     @property
     def is_empty(self) -> bool:
         """Whether there is no command at all (``CMD []``, ``CMD``)."""

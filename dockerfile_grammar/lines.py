@@ -48,7 +48,7 @@ class LogicalLine:
 
 class LineReader:
     """
-    Splits a Dockerfile into instructions, one at a time, so that the first mistake in the file is found first.
+    Splits a Dockerfile into instructions, one at a time, so that the first mistake is found first.
 
     After the iteration `escape`, `directives` and `warnings` say what was found on the way; a reader is
     iterated once.

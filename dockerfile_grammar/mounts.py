@@ -1,8 +1,8 @@
 """
 The values of ``RUN --mount`` and ``RUN --device``: comma-separated keys and values, and what goes with what.
 
-A value may hold ``$variables`` that only the build knows. Such a value is accepted as written, and the rules it
-could break are checked when the mount is parsed again with an `expand` function. ``from`` takes no variables.
+A value may hold ``$variables`` that only the build knows. Such a value is accepted as written, and the rules
+it could break are checked when the mount is parsed again with an `expand` function. ``from`` takes none.
 Governing text: "RUN --mount" in the Dockerfile reference.
 """
 
@@ -52,8 +52,8 @@ class MountFlag:
     One ``--mount`` of a RUN.
 
     What was not given is None (or False); defaults that depend on the build, such as the id of a cache, are
-    not filled in. With `unresolved` the mount holds variables: numbers behind them are missing, and `parse_mount`
-    on `text` with an `expand` function gives the final value.
+    not filled in. With `unresolved` the mount holds variables: numbers behind them are missing, and
+    `parse_mount` on `text` with an `expand` function gives the final value.
     """
 
     text: str

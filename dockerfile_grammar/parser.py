@@ -1,8 +1,8 @@
 """
 Dockerfile text to values: `parse` for a file, `parse_instruction` for one instruction.
 
-A parse never fails with anything but a `DockerfileError` that has a span, and the first mistake in the file is
-the one reported. lark is imported by the first instruction parsed, not with this module.
+A parse never fails with anything but a `DockerfileError` that has a span, and the first mistake in the file
+is the one reported. lark is imported by the first instruction parsed, not with this module.
 Governing text: the Dockerfile reference (https://docs.docker.com/reference/dockerfile/).
 """
 
@@ -145,6 +145,8 @@ def _parse_line(line: LogicalLine, escape: str) -> Instruction:
 
     keyword, arguments = split_keyword(line.text)
     rule = keyword.lower()
+    if not keyword:
+        raise SyntaxProblem("a line continuation has nothing to continue", span=line.span)
     if rule not in INSTRUCTIONS:
         raise UnknownInstruction(
             f"unknown instruction: {keyword}",

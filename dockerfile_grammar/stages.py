@@ -1,6 +1,4 @@
-"""
-Build stages: a FROM and the instructions up to the next one, and how a name or a number finds a stage.
-"""
+"""Build stages: a FROM with the instructions up to the next one, and how a name or number finds a stage."""
 
 from __future__ import annotations
 
