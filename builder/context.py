@@ -1,0 +1,315 @@
+"""
+The build context: a directory, seen through its ignore rules, from which COPY, ADD and bind mounts select.
+
+Nothing is read before it is selected. A pattern means the same wherever it is asked again: `select` with the
+same arguments returns the same object for as long as the context is open, so that what is copied is what the
+plan was made of. Governing text: "COPY" in the Dockerfile reference.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from dockerfile_grammar.errors import InvalidPattern
+from dockerfile_grammar.ignorefile import IgnoreMatcher, read_patterns
+from dockerfile_grammar.suggest import nearest
+
+from .errors import InvalidContext, MissingSource
+from .filedigests import check_unchanged, digest_files, is_complete, open_unchanged
+from .finding import Finder, has_magic, normalised
+from .listing import Listing, OpenDirectories
+from .selection import DIRECTORY, FILE, Entry, Selected, Selection
+from .statcache import StatCache
+
+_ROOT_MODE = 0o755
+"""The mode of the context root itself does not count: it is the checkout's, not the project's."""
+
+
+class IgnoreFile(NamedTuple):
+    """An ignore file: its name for messages, and its text."""
+
+    name: str
+    text: str
+
+
+class ContextFiles:
+    """Opens what was selected, as long as it has not changed; for one thread, closed by its user."""
+
+    def __init__(self, root: str) -> None:
+        self._directories = OpenDirectories(root)
+
+    def open(self, entry: Entry) -> int:
+        """
+        A descriptor of a selected file, which the caller closes.
+
+        Raises:
+            InvalidContext: the file is not the one that was digested.
+        """
+        return open_unchanged(self._directories, entry.path, entry.stamp)
+
+    def check(self, descriptor: int, entry: Entry) -> None:
+        """
+        Make sure, after reading, that the file did not change meanwhile.
+
+        Raises:
+            InvalidContext: it did.
+        """
+        check_unchanged(descriptor, entry.path, entry.stamp)
+
+    def close(self) -> None:
+        """Close everything; idempotent."""
+        self._directories.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class BuildContext:
+    """
+    One directory to build from; for one thread at a time, closed by its user.
+
+    Args:
+        root: the directory.
+        matcher: what is left out; None for nothing.
+        stats: where digests of unchanged files are found.
+        ignore_file: where the patterns come from, for messages.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        matcher: IgnoreMatcher | None,
+        stats: StatCache,
+        *,
+        ignore_file: IgnoreFile | None = None,
+    ) -> None:
+        self.root = root
+        self._matcher = matcher
+        self._stats = stats
+        self._ignore_file = ignore_file
+        self._directories: OpenDirectories | None = None
+        self._opened: Finder | None = None
+        self._selections: dict[tuple[str, tuple[str, ...], bool], Selection] = {}
+
+    def select(self, pattern: str, *, exclude: tuple[str, ...] = (), parents: bool = False) -> Selection:
+        """
+        Everything that a source path selects, in order, with its digest (blocking).
+
+        A link that is named is followed inside the context; ``..`` stops at the root; a pattern with
+        wildcards may match nothing; a directory stands for its content.
+
+        Args:
+            pattern: a path from the context root; wildcards match one component each, and ``**`` any number
+                of them with `parents`.
+            exclude: ignore patterns, relative to the source.
+            parents: keep the directories above what is selected, from a ``/./`` in the pattern on.
+
+        Raises:
+            MissingSource: a path without wildcards that is not there.
+            InvalidContext: something cannot be read, or changes meanwhile.
+            InvalidPattern: a pattern is malformed.
+        """
+        key = (pattern, exclude, parents)
+        known = self._selections.get(key)
+        if known is None:
+            sources = self._with_parents(pattern, exclude) if parents else self._plain(pattern, exclude)
+            known = self._selections[key] = Selection(pattern, self._completed(sources))
+        return known
+
+    def files(self) -> ContextFiles:
+        """What opens selected files; each thread takes its own."""
+        return ContextFiles(self.root)
+
+    def save(self) -> None:
+        """Remember the digests that were computed (blocking); never an error."""
+        if self._opened is not None and self._opened.table.changed:
+            self._opened.table.prune(self._opened.listing.listed)
+            self._opened.table.save()
+
+    def close(self) -> None:
+        """Close everything; idempotent."""
+        if self._directories is not None:
+            self._directories.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def _finder(self) -> Finder:
+        if self._opened is None:
+            self._directories = OpenDirectories(self.root)
+            self._opened = Finder(Listing(self._directories, self._matcher), self._stats.load(self.root))
+        return self._opened
+
+    def _plain(self, pattern: str, exclude: tuple[str, ...]) -> list[Selected]:
+        excluded = IgnoreMatcher(exclude) if exclude else None
+        sources = (self._selected(path, excluded) for path in self._named(pattern))
+        return [source for source in sources if source is not None]
+
+    def _named(self, pattern: str) -> list[str]:
+        path = normalised(pattern)
+        if has_magic(path):
+            return self._finder.matches(path)
+        if self._finder.followed(path) is None:
+            unescaped = path.replace("\\", "")
+            if unescaped == path or self._finder.followed(unescaped) is None:
+                raise self._missing(path, pattern)
+            path = unescaped
+        return [path]
+
+    def _selected(self, path: str, excluded: IgnoreMatcher | None) -> Selected | None:
+        finder, name = self._finder, posixpath.basename(path)
+        real = finder.followed(path)
+        if real is None:
+            # A wildcard matched a link that leads nowhere; there is no content to copy.
+            raise self._missing(path, path)
+        node = finder.listing.node(real) if real else None
+        if node is None or stat.S_ISDIR(node.mode):
+            mode = _ROOT_MODE if node is None else stat.S_IMODE(node.mode)
+            top = finder.directory_entry(real, "", mode)
+            return Selected(path, name, is_dir=True, entries=(top, *finder.below(real, excluded)))
+        if excluded is not None and excluded.is_ignored(name):
+            return None
+        return Selected(path, name, is_dir=False, entries=(finder.entry(real, "", node),))
+
+    def _with_parents(self, pattern: str, exclude: tuple[str, ...]) -> list[Selected]:
+        above, pivot, rest = pattern.partition("/./")
+        if not pivot:
+            above, rest = "", pattern
+        rest = normalised(rest)
+        if not has_magic(pattern) and self._finder.followed(normalised(f"{above}/{rest}")) is None:
+            raise self._missing(normalised(f"{above}/{rest}"), pattern)
+        excluded = IgnoreMatcher(("**", f"!{rest or '**'}", *exclude))
+        sources = []
+        for path in self._named(above):
+            real = self._finder.followed(path)
+            node = self._finder.listing.node(real) if real else None
+            if real is None or (node is not None and not stat.S_ISDIR(node.mode)):
+                continue
+            top = Entry(real, "", DIRECTORY, _ROOT_MODE)
+            entries = (top, *self._finder.below(real, excluded))
+            sources.append(Selected(path, "", is_dir=True, entries=entries))
+        return sources
+
+    def _completed(self, sources: list[Selected]) -> tuple[Selected, ...]:
+        """The same sources with the digest of every file, reading those that are not known."""
+        table = self._finder.table
+        unknown = {
+            entry.path: entry.stamp
+            for source in sources
+            for entry in source.entries
+            if entry.kind == FILE
+            and not is_complete(entry.stamp)
+            and not table.records.get(entry.path, b"").startswith(entry.stamp)
+        }
+        if unknown:
+            digest_files(self.root, list(unknown.items()), table)
+        return tuple(self._complete_source(source) for source in sources)
+
+    def _complete_source(self, source: Selected) -> Selected:
+        if all(entry.kind != FILE or is_complete(entry.stamp) for entry in source.entries):
+            return source
+        table, listing = self._finder.table, self._finder.listing
+        first_names: dict[tuple[int, int], str] = {}
+        entries: list[Entry] = []
+        for entry in source.entries:
+            if entry.kind != FILE or is_complete(entry.stamp):
+                entries.append(entry)
+                continue
+            node = listing.node(entry.path)
+            same_as = None
+            if node is not None and node.same is not None:
+                first = first_names.setdefault(node.same, entry.name)
+                same_as = first if first != entry.name else None
+            xattrs = table.xattrs.get(entry.path, ())
+            record = table.records[entry.path]
+            entries.append(entry._replace(stamp=record, xattrs=xattrs, same_as=same_as))
+        return source._replace(entries=tuple(entries))
+
+    def _missing(self, path: str, written: str) -> MissingSource:
+        """Say what is missing, where it was looked for, and why it may not be there."""
+        assert self._directories is not None  # noqa: S101 - the finder was used before
+        where = f"{written} is not in the build context {self.root}"
+        if self._directories.status(path) is not None and self._hiding_rule(path):
+            hint = f"it exists, but is excluded by {self._hiding_rule(path)}"
+            return MissingSource(where, hint=hint)
+        parent, _, name = path.rpartition("/")
+        real = self._finder.followed(parent)
+        try:
+            names = self._finder.listing.children(real) if real is not None else {}
+        except InvalidContext:
+            names = {}
+        near = nearest(name, names) or next((n for n in names if n.lower() == name.lower()), None)
+        if near is None:
+            return MissingSource(where)
+        return MissingSource(where, hint=f"did you mean {posixpath.join(parent, near)}?")
+
+    def _hiding_rule(self, path: str) -> str:
+        """The line of the ignore file that decided to leave a path out, as text; "" when none did."""
+        matcher = self._matcher
+        if matcher is None or not matcher.is_ignored(path):
+            return ""
+        texts = [f"{'!' * pattern.inverted}{pattern.text}" for pattern in matcher.patterns]
+        last = len(texts)
+        while last and IgnoreMatcher(texts[: last - 1]).is_ignored(path):
+            last -= 1
+        rule = texts[last - 1]
+        if self._ignore_file is None:
+            return repr(rule)
+        for number, line in enumerate(self._ignore_file.text.split("\n"), 1):
+            if read_patterns(line) == (rule,):
+                return f"line {number} of {self._ignore_file.name} ({line.strip()})"
+        return f"{rule} in {self._ignore_file.name}"
+
+
+def open_context(root: str, stats: StatCache, *, dockerfile: str | None = None) -> BuildContext:
+    """
+    A build context with the ignore rules that belong to it (blocking).
+
+    Args:
+        root: the directory.
+        stats: the stat cache.
+        dockerfile: path of the Dockerfile, whose own ``<Dockerfile>.dockerignore`` replaces the general one.
+
+    Raises:
+        InvalidContext: the directory or the ignore file cannot be read.
+        InvalidPattern: a line of the ignore file is malformed.
+    """
+    if not os.path.isdir(root):
+        raise InvalidContext(
+            f"the build context {root} is not a directory",
+            hint="give a directory to build from, as in: pybuild -t app:1 .",
+        )
+    ignore_file = _read_ignore_file(root, dockerfile)
+    if ignore_file is None:
+        return BuildContext(root, None, stats)
+    patterns = read_patterns(ignore_file.text)
+    try:
+        matcher = IgnoreMatcher(patterns)
+    except InvalidPattern as problem:
+        problem.message = f"{ignore_file.name}: {problem.message}"
+        raise
+    return BuildContext(root, matcher, stats, ignore_file=ignore_file)
+
+
+def _read_ignore_file(root: str, dockerfile: str | None) -> IgnoreFile | None:
+    names = [f"{dockerfile}.dockerignore"] if dockerfile else []
+    for path in [*names, os.path.join(root, ".dockerignore")]:
+        try:
+            with open(path, "rb") as file:
+                return IgnoreFile(os.path.basename(path), file.read().decode("utf-8", "surrogateescape"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as problem:
+            raise InvalidContext(f"cannot read {path}: {problem.strerror}") from problem
+    return None
