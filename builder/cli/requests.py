@@ -45,7 +45,7 @@ def read_request(args: argparse.Namespace, settings: Settings) -> BuildRequest:
         no_cache=args.no_cache,
         pull=args.pull,
         network=args.network,
-        epoch=_epoch(epoch),
+        epoch=parse_epoch(epoch),
         outputs=tuple(_output(text) for text in args.output),
         push=args.push,
         compression=args.compression,
@@ -133,7 +133,13 @@ def _platform(text: str | None, kind: type):  # type: ignore[no-untyped-def]  # 
     return kind.parse(text)  # type: ignore[attr-defined]
 
 
-def _epoch(text: str | None) -> int | None:
+def parse_epoch(text: str | None) -> int | None:
+    """
+    SOURCE_DATE_EPOCH as seconds; None when it is not given.
+
+    Raises:
+        InvalidOption: it is no such number.
+    """
     if text is None or text == "":
         return None
     if not text.isdigit() or int(text) > 253_402_300_799:

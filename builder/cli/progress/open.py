@@ -10,7 +10,9 @@ from ...events import Event
 class Progress(Protocol):
     """Shows events; leaving the ``with`` block finishes the picture, on every path."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event) -> None:
+        """Show the event."""
+        ...
 
     def __enter__(self) -> Self: ...
 

@@ -1,0 +1,164 @@
+"""
+What takes space in the local store, and how it is given back.
+
+Images keep what their names need; the build cache keeps the layers of its records. Unpacked layers are copies
+and can always be made again. Nothing that a name needs is ever removed here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from oci_image.digest import Digest
+from oci_image.layer.apply import remove_tree
+from oci_image.store.gc import mark, sweep
+
+from .cache import SqliteCacheIndex
+from .local import LocalStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What a clean-up removed, or would remove; `freed` in bytes."""
+
+    blobs: int
+    records: int
+    directories: int
+    freed: int
+
+
+def prune(
+    store: LocalStore, *, everything: bool, unused_since: float | None, cutoff: float, dry_run: bool
+) -> Pruned:
+    """
+    Remove what neither a name nor a cached step needs.
+
+    Args:
+        store: the local store.
+        everything: forget all cached steps and unpacked layers first.
+        unused_since: forget cached steps that were last used before this Unix time first.
+        cutoff: blobs younger than this Unix time stay: a build that runs now may be about to use them.
+        dry_run: only report.
+
+    Raises:
+        ImageError: an image of the store cannot be read; nothing was removed then.
+    """
+    alive, _ = mark(store.blobs, store.tags.entries())
+    forgotten, kept = _forget(store, everything=everything, unused_since=unused_since, dry_run=dry_run)
+    report = sweep(store.blobs, store.tags.entries(), keep=kept, cutoff=cutoff, dry_run=dry_run)
+    living = set() if everything else alive | kept
+    directories, freed = _drop_unpacked(store, living, dry_run=dry_run)
+    return Pruned(
+        blobs=len(report.deleted), records=forgotten, directories=directories, freed=report.freed + freed
+    )
+
+
+def _forget(
+    store: LocalStore, *, everything: bool, unused_since: float | None, dry_run: bool
+) -> tuple[int, set[Digest]]:
+    """Forget records; returns how many, and the layers of those that stay."""
+    kept: set[Digest] = set()
+    forgotten = 0
+    with open_cache(store) as cache:
+        if cache is None:
+            return 0, kept
+        for key, record, used in list(cache.items()):
+            if everything or (unused_since is not None and used < unused_since):
+                forgotten += 1
+                if not dry_run:
+                    cache.forget(key)
+            else:
+                kept.update(layer.descriptor.digest for layer in record.layers)
+    return forgotten, kept
+
+
+def _drop_unpacked(store: LocalStore, living: set[Digest], *, dry_run: bool) -> tuple[int, int]:
+    """Remove the unpacked directories of layers that are not in `living`; returns count and bytes."""
+    names = {digest.hex for digest in living}
+    count = freed = 0
+    for name, path in _unpacked(store):
+        if name in names:
+            continue
+        count += 1
+        freed += tree_size(path)
+        if not dry_run:
+            remove_tree(path)
+    return count, freed
+
+
+def _unpacked(store: LocalStore) -> Iterator[tuple[str, str]]:
+    folder = os.path.join(store.state, "rootfs")
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            yield name, path
+
+
+def tree_size(path: str) -> int:
+    """The bytes of all files below a directory, a hard-linked file once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            found = os.lstat(os.path.join(folder, name))
+            if (found.st_dev, found.st_ino) not in seen:
+                seen.add((found.st_dev, found.st_ino))
+                total += found.st_size
+    return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRow:
+    """One line of ``pybuild du``; sizes in bytes."""
+
+    what: str
+    count: int
+    size: int
+    reclaimable: int
+
+
+def usage(store: LocalStore) -> list[UsageRow]:
+    """Who holds how much: images, cached steps, unpacked layers, and what nobody needs."""
+    needed, _ = mark(store.blobs, store.tags.entries())
+    sizes = {digest: store.blobs.stat(digest) or 0 for digest in store.blobs.digests()}
+    cached = (cached_layers(store) & sizes.keys()) - needed
+    loose = sizes.keys() - needed - cached
+    copies = [tree_size(path) for _, path in _unpacked(store)]
+
+    def row(what: str, digests: Iterable[Digest], *, reclaimable: bool) -> UsageRow:
+        found = [sizes[digest] for digest in digests if digest in sizes]
+        return UsageRow(
+            what=what, count=len(found), size=sum(found), reclaimable=sum(found) if reclaimable else 0
+        )
+
+    return [
+        row("Images", needed, reclaimable=False),
+        row("Build cache", cached, reclaimable=True),
+        row("Unneeded", loose, reclaimable=True),
+        UsageRow(what="Unpacked layers", count=len(copies), size=sum(copies), reclaimable=sum(copies)),
+    ]
+
+
+def cached_layers(store: LocalStore) -> set[Digest]:
+    """The layers that cached steps would hand out."""
+    with open_cache(store) as cache:
+        if cache is None:
+            return set()
+        return {layer.descriptor.digest for _, record, _ in cache.items() for layer in record.layers}
+
+
+@contextmanager
+def open_cache(store: LocalStore) -> Iterator[SqliteCacheIndex | None]:
+    """The cache index of the store; None where there is none yet."""
+    path = os.path.join(store.state, "cache.db")
+    if not os.path.exists(path):
+        yield None
+        return
+    cache = SqliteCacheIndex(path)
+    try:
+        yield cache
+    finally:
+        cache.close()

@@ -1,0 +1,29 @@
+"""``pybuild export``: an image's merged filesystem as one archive."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ...events import discard
+from ...exporters.rootfs import LocalExporter, TarExporter
+from ...images import find_image
+from ...local import LocalStore
+from ..options import verb
+from ..settings import Settings
+from ..wiring import open_host
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb."""
+    p = verb("export", "Write an image's filesystem as an archive.", usage="[OPTIONS] IMAGE")
+    p.add_argument("image", metavar="IMAGE", help="name or ID")
+    p.add_argument("-o", "--output", default="-", metavar="FILE", help="file to write (default stdout)")
+    p.add_argument("--directory", metavar="DIR", help="write the files into a directory instead")
+    args = p.parse_args(arguments)
+    settings = Settings.read(args.root)
+    store = LocalStore(settings.root)
+    found, image = find_image(store, args.image)
+    exporter = LocalExporter(args.directory) if args.directory else TarExporter(args.output)
+    with open_host(settings, store) as host:
+        asyncio.run(exporter.export(image, (found.name,) if found.name else (), host, discard))
+    return 0

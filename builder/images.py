@@ -1,0 +1,167 @@
+"""
+What can be done with the images of the local store: list, describe, remove, clean up, account for.
+
+Nothing here prints. Content goes when no name and no cached step needs it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from oci_image.config import History
+from oci_image.descriptor import Descriptor
+from oci_image.digest import Digest
+from oci_image.errors import InvalidReference, NotFound
+from oci_image.image import Image
+from oci_image.reference import Reference
+from oci_image.store.gc import mark
+
+from .cleanup import cached_layers
+from .errors import InvalidOption
+from .local import Found, LocalStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRow:
+    """One line of ``pybuild images``; `size` counts the layers as they rest, in bytes."""
+
+    name: Reference | None
+    id: Digest
+    manifest: Descriptor
+    platform: str
+    created: str | None
+    size: int
+
+
+def rows(store: LocalStore) -> Iterator[ImageRow]:
+    """Every named image; an index gives one row for each platform that is here."""
+    for name, descriptor in store.tags.items():
+        try:
+            reference = Reference.parse(name)
+        except InvalidReference:
+            continue  # a name of another tool that is no reference
+        for image in store.images(descriptor):
+            config = image.config.value
+            yield ImageRow(
+                name=reference,
+                id=image.id,
+                manifest=image.manifest.descriptor,
+                platform=str(config.platform),
+                created=config.created,
+                size=sum(layer.size for layer in image.manifest.value.layers),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """One entry of an image's history with the size of its layer as it rests, newest first."""
+
+    entry: History
+    size: int
+
+
+def history(image: Image) -> list[HistoryRow]:
+    """The history, newest first."""
+    layers = iter(image.manifest.value.layers)
+    out = []
+    for entry in image.config.value.history:
+        layer = None if entry.empty_layer else next(layers, None)
+        out.append(HistoryRow(entry=entry, size=layer.size if layer else 0))
+    return out[::-1]
+
+
+def describe(store: LocalStore, found: Found) -> dict[str, Any]:
+    """What ``pybuild inspect`` shows: Docker's members, plus the manifest."""
+    image = store.image(found.descriptor)
+    config = image.config.value
+    names = [
+        Reference.parse(name)
+        for name, descriptor in store.tags.items()
+        if descriptor.digest == found.descriptor.digest
+    ]
+    return {
+        "Id": str(image.id),
+        "RepoTags": [name.familiar for name in names],
+        "RepoDigests": [f"{name.familiar_name}@{found.descriptor.digest}" for name in names],
+        "Comment": config.history[-1].comment if config.history else "",
+        "Created": config.created,
+        "Author": config.author,
+        "Architecture": config.platform.architecture,
+        "Variant": config.platform.variant,
+        "Os": config.platform.os,
+        "Size": sum(layer.size for layer in image.manifest.value.layers),
+        "Config": config.config.to_json(),
+        "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in config.diff_ids]},
+        "Descriptor": found.descriptor.to_json(),
+        "Manifest": image.manifest.value.to_json(),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What ``pybuild rmi`` did."""
+
+    untagged: tuple[Reference, ...]
+    deleted: tuple[Digest, ...]
+
+
+def remove(store: LocalStore, text: str, *, force: bool) -> Removed:
+    """
+    Remove a name, or (by ID) an image with its name; content that nothing needs any more goes with it.
+
+    Raises:
+        NotFound: no such image.
+        InvalidOption: an ID whose image has several names, without `force`.
+    """
+    found = store.find(text)
+    names = [
+        Reference.parse(name)
+        for name, descriptor in store.tags.items()
+        if descriptor.digest == found.descriptor.digest
+    ]
+    if found.name is not None and found.name.digest is None:
+        names = [found.name]
+    elif len(names) > 1 and not force:
+        raise InvalidOption(
+            f"image {text} has {len(names)} names: {', '.join(name.familiar for name in names)}",
+            hint="remove them one by one, or use --force",
+        )
+    candidates, _ = mark(store.blobs, [found.descriptor])
+    for name in names:
+        store.tags.delete(str(name))
+    alive, _ = mark(store.blobs, store.tags.entries())
+    dead = sorted(candidates - alive - cached_layers(store))
+    return Removed(untagged=tuple(names), deleted=tuple(d for d in dead if store.blobs.delete(d)))
+
+
+def tag(store: LocalStore, source: str, name: str) -> Reference:
+    """
+    Give an image another name.
+
+    Raises:
+        NotFound: no such image.
+        InvalidReference: the name cannot be used.
+    """
+    reference = Reference.parse(name)
+    if reference.digest is not None:
+        raise InvalidReference(f"{name}: a name with a digest cannot be given", hint="leave the digest out")
+    found = store.find(source)
+    store.tags.set(str(reference), found.descriptor)
+    return reference
+
+
+def find_image(store: LocalStore, text: str) -> tuple[Found, Image]:
+    """
+    An image by name or ID, for this machine's platform.
+
+    Raises:
+        NotFound: no such image.
+    """
+    found = store.find(text)
+    try:
+        return found, store.image(found.descriptor)
+    except NotFound as problem:
+        problem.add_note(f"while looking for {text}")
+        raise
