@@ -1,0 +1,133 @@
+"""
+Tar headers, as bytes made from an `Entry`.
+
+Equal entries give equal bytes: ids are numeric, times are whole seconds, there are no user names and no access or
+change times. A POSIX extended header ("pax") precedes the ustar header only for what ustar cannot hold.
+
+Governing source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header".
+"""
+
+from __future__ import annotations
+
+import struct
+
+from .entry import Entry, Kind
+
+BLOCK = 512
+
+# name, mode+uid+gid+size+mtime, checksum, type, link, magic+version, (user and group name), major+minor, prefix
+_LAYOUT = struct.Struct("100s48s8s1s100s8s64x16s155s12x")
+_MAGIC = b"ustar\x0000"
+_NO_DEVICE = b"0000000\x000000000\x00"
+_TYPES = {kind: b"%d" % kind for kind in Kind}
+# The checksum is taken with its own field full of spaces.
+_CONSTANT_SUM = sum(_MAGIC) + 8 * 0x20
+
+_MAX_ID = 0o7777777
+_MAX_SIZE = 0o77777777777
+_XATTR = b"SCHILY.xattr."
+
+
+def padding(size: int) -> int:
+    """How many zero bytes follow a content of the size."""
+    return -size % BLOCK
+
+
+def header(entry: Entry) -> bytes:
+    """The header blocks of an entry: one block, or three or more when a pax header is needed."""
+    path, kind, mode, uid, gid, mtime, size, link, xattrs, _, _ = entry
+    if kind is Kind.DIRECTORY:
+        path = path + "/" if path else "./"
+    if (
+        len(path) <= 100
+        and path.isascii()
+        and len(link) <= 100
+        and link.isascii()
+        and not xattrs
+        and 0 <= size <= _MAX_SIZE
+        and 0 <= mtime <= _MAX_SIZE
+        and 0 <= uid <= _MAX_ID
+        and 0 <= gid <= _MAX_ID
+    ):
+        numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+        return _block(path.encode(), numbers, _TYPES[kind], link.encode(), _device(entry))
+    return _extended(entry, path)
+
+
+def _block(name: bytes, numbers: bytes, kind: bytes, link: bytes, device: bytes, prefix: bytes = b"") -> bytes:
+    # Summing the fields instead of the whole block spares the zero bytes, which are most of it.
+    checksum = _CONSTANT_SUM + sum(name) + sum(numbers) + kind[0] + sum(link) + sum(device) + sum(prefix)
+    return _LAYOUT.pack(name, numbers, b"%06o\0 " % checksum, kind, link, _MAGIC, device, prefix)
+
+
+def _device(entry: Entry) -> bytes:
+    if entry.kind is Kind.CHARACTER or entry.kind is Kind.BLOCK:
+        return b"%07o\0%07o\0" % (entry.major & _MAX_ID, entry.minor & _MAX_ID)
+    return _NO_DEVICE
+
+
+def _extended(entry: Entry, path: str) -> bytes:
+    """A header of which at least one value may not fit into ustar."""
+    records: dict[bytes, bytes] = {}
+    name = path.encode("utf-8", "surrogateescape")
+    prefix = b""
+    if not path.isascii() or len(name) > 100:
+        split = _split(name) if path.isascii() else None
+        if split is None:
+            records[b"path"] = name
+            name = _ascii(name)
+        else:
+            prefix, name = split
+    link = entry.link.encode("utf-8", "surrogateescape")
+    if not entry.link.isascii() or len(link) > 100:
+        records[b"linkpath"] = link
+        link = _ascii(link)
+    size = _fitting(records, b"size", entry.size, _MAX_SIZE)
+    mtime = _fitting(records, b"mtime", entry.mtime, _MAX_SIZE)
+    uid = _fitting(records, b"uid", entry.uid, _MAX_ID)
+    gid = _fitting(records, b"gid", entry.gid, _MAX_ID)
+    for key, value in entry.xattrs:
+        records[_XATTR + key.encode("utf-8", "surrogateescape")] = value
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (entry.mode, uid, gid, size, mtime)
+    block = _block(name, numbers, _TYPES[entry.kind], link, _device(entry), prefix)
+    return _pax(entry.path, records) + block if records else block
+
+
+def _fitting(records: dict[bytes, bytes], key: bytes, value: int, limit: int) -> int:
+    """The value for the ustar field; one that does not fit goes to a record."""
+    if 0 <= value <= limit:
+        return value
+    records[key] = b"%d" % value
+    return 0
+
+
+def _split(name: bytes) -> tuple[bytes, bytes] | None:
+    """Cut a long name at a slash into the prefix and name fields, if both parts fit."""
+    if len(name) > 256:
+        return None
+    cut = name.rfind(b"/", 0, min(156, len(name) - 1))
+    if cut <= 0 or len(name) - cut - 1 > 100:
+        return None
+    return name[:cut], name[cut + 1 :]
+
+
+def _ascii(name: bytes) -> bytes:
+    """What readers that know nothing of pax get to see."""
+    return bytes(byte for byte in name if byte < 0x80)[:100]
+
+
+def _pax(path: str, records: dict[bytes, bytes]) -> bytes:
+    body = b"".join(_record(key, records[key]) for key in sorted(records))
+    last = path.rpartition("/")[2].encode("utf-8", "surrogateescape")
+    name = b"PaxHeaders/" + _ascii(last)[:80]
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (0o644, 0, 0, len(body), 0)
+    return _block(name, numbers, b"x", b"", _NO_DEVICE) + body + bytes(padding(len(body)))
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """``length key=value\\n``, where the length counts its own digits."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    if len(str(length)) != len(str(rest)):
+        length = rest + len(str(length))
+    return b"%d %b=%b\n" % (length, key, value)

@@ -1,0 +1,244 @@
+"""
+The index of one layer: every path that it holds, with metadata and the place of the content in the archive.
+
+An index is what remains of a layer after the rules of `Placement`: no duplicates, no whiteout members (``hidden``
+has what they say), hardlinks stand for what they link to, with the same offset. It keeps columns, not entries, so
+that loading takes milliseconds; entries are made when asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ..errors import StoreProblem
+from .entry import Entry, Kind
+from .placement import Placement
+from .read import LayerReader, Limits
+from .source import Readable
+
+_MAGIC = b"layer index 1\n"
+_KINDS = tuple(Kind)
+_DIRECTORY = int(Kind.DIRECTORY)
+
+
+class LayerIndex:
+    """What a layer holds. Immutable after it is made by `of`, `build_index` or `from_bytes`."""
+
+    __slots__ = ("_columns", "_kinds", "_links", "_offsets", "_rare", "hidden", "implied", "paths")
+
+    def __init__(
+        self,
+        paths: list[str],
+        kinds: bytes,
+        columns: tuple[array[int], ...],
+        offsets: array[int],
+        links: list[str],
+        rare: dict[int, tuple[int, int, tuple[tuple[str, bytes], ...]]],
+        implied: frozenset[str],
+        hidden: frozenset[str],
+    ) -> None:
+        self.paths = paths
+        """In the order of the archive; the root is there only if it has an entry."""
+        self.implied = implied
+        """Directories that have no entry."""
+        self.hidden = hidden
+        """Paths at and below which nothing of lower layers is seen."""
+        self._kinds = kinds
+        self._columns = columns
+        self._offsets = offsets
+        self._links = links
+        self._rare = rare
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry], offsets: Iterable[int]) -> LayerIndex:
+        """
+        The index of members in their order.
+
+        Raises:
+            UnsafeLayer: the members contradict one another.
+        """
+        placement = Placement()
+        rows: dict[str, tuple[Entry, int]] = {}
+        for entry, offset in zip(entries, offsets, strict=True):
+            path = placement.place(entry)
+            if path is None:
+                continue
+            if entry.kind is Kind.HARDLINK:
+                target, place = rows[placement.target(entry)]
+                rows[path] = target._replace(path=path), place
+            elif path == entry.path:
+                rows[path] = entry, offset
+            else:
+                rows[path] = entry._replace(path=path), offset
+        kinds, implied = placement.kinds, placement.implied
+        implied.discard("")
+        kept = [row for path, row in rows.items() if path in kinds and path not in implied]
+        return cls._from_rows(kept, frozenset(implied), frozenset(placement.hidden))
+
+    @classmethod
+    def _from_rows(
+        cls, rows: list[tuple[Entry, int]], implied: frozenset[str], hidden: frozenset[str]
+    ) -> LayerIndex:
+        rare = {
+            row: (entry.major, entry.minor, entry.xattrs)
+            for row, (entry, _) in enumerate(rows)
+            if entry.xattrs or entry.major or entry.minor
+        }
+        entries = [entry for entry, _ in rows]
+        columns = (
+            array("I", [entry.mode for entry in entries]),
+            array("I", [entry.uid for entry in entries]),
+            array("I", [entry.gid for entry in entries]),
+            array("q", [entry.mtime for entry in entries]),
+            array("q", [entry.size for entry in entries]),
+        )
+        return cls(
+            [entry.path for entry in entries],
+            bytes([entry.kind for entry in entries]),
+            columns,
+            array("q", [offset for _, offset in rows]),
+            [entry.link for entry in entries],
+            rare,
+            implied,
+            hidden,
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self.entry, range(len(self.paths)))
+
+    def entry(self, row: int) -> Entry:
+        """The entry of a row, which is an index into ``paths``."""
+        modes, uids, gids, mtimes, sizes = self._columns
+        major, minor, xattrs = self._rare.get(row, (0, 0, ()))
+        return Entry(
+            self.paths[row],
+            _KINDS[self._kinds[row]],
+            modes[row],
+            uids[row],
+            gids[row],
+            mtimes[row],
+            sizes[row],
+            self._links[row],
+            xattrs,
+            major,
+            minor,
+        )
+
+    def offset(self, row: int) -> int:
+        """Where the content of a row starts in the uncompressed archive. Rows of the same inode have the same."""
+        return self._offsets[row]
+
+    def is_directory(self, row: int) -> bool:
+        """Cheaper than making the entry."""
+        return self._kinds[row] == _DIRECTORY
+
+    def to_bytes(self) -> bytes:
+        """A compact form for `from_bytes`; equal indexes give equal bytes."""
+        head = {
+            "count": len(self.paths),
+            "implied": _joined(sorted(self.implied)).hex(),
+            "hidden": _joined(sorted(self.hidden)).hex(),
+            "hides": len(self.hidden),
+            "rare": [
+                [row, major, minor, [[name, value.hex()] for name, value in xattrs]]
+                for row, (major, minor, xattrs) in sorted(self._rare.items())
+            ],
+        }
+        paths, links = _joined(self.paths), _joined(self._links)
+        head["paths"], head["links"] = len(paths), len(links)
+        parts = [json.dumps(head, separators=(",", ":")).encode() + b"\n", paths, links, self._kinds]
+        parts += [_little(column).tobytes() for column in (*self._columns, self._offsets)]
+        return _MAGIC + b"".join(parts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> LayerIndex:
+        """
+        The index that `to_bytes` saved.
+
+        Raises:
+            StoreProblem: the bytes are no index of this version, or damaged; build it again then.
+        """
+        try:
+            return cls._load(data)
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as problem:
+            raise StoreProblem(f"a saved layer index cannot be used: {problem}") from problem
+
+    @classmethod
+    def _load(cls, data: bytes) -> LayerIndex:
+        if not data.startswith(_MAGIC):
+            raise ValueError("unknown form")
+        start = data.index(b"\n", len(_MAGIC)) + 1
+        head: dict[str, Any] = json.loads(data[len(_MAGIC) : start])
+        count = head["count"]
+        view = memoryview(data)
+
+        def take(size: int) -> memoryview:
+            nonlocal start
+            start += size
+            if size < 0 or start > len(data):
+                raise ValueError("it is truncated")
+            return view[start - size : start]
+
+        paths = _split(bytes(take(head["paths"])), count)
+        links = _split(bytes(take(head["links"])), count)
+        kinds = bytes(take(count))
+        columns = tuple(_column(code, take(count * array(code).itemsize)) for code in "IIIqq")
+        offsets = _column("q", take(count * 8))
+        if start != len(data) or (kinds and max(kinds) >= len(_KINDS)):
+            raise ValueError("it is damaged")
+        rare = {
+            row: (major, minor, tuple((name, bytes.fromhex(value)) for name, value in xattrs))
+            for row, major, minor, xattrs in head["rare"]
+        }
+        implied = bytes.fromhex(head["implied"])
+        hidden = _split(bytes.fromhex(head["hidden"]), head["hides"])
+        names = frozenset(_split(implied, implied.count(b"\0") + 1)) if implied else frozenset[str]()
+        return cls(paths, kinds, columns, offsets, links, rare, names, frozenset(hidden))
+
+
+def build_index(stream: Readable, *, limits: Limits | None = None) -> LayerIndex:
+    """
+    The index of an uncompressed layer archive, which is read to its end (or skipped through by seeking).
+
+    Raises:
+        UnsafeLayer: the archive is broken or breaks a rule.
+    """
+    entries: list[Entry] = []
+    offsets = array("q")
+    reader = LayerReader(stream, limits=limits)
+    for entry, payload in reader:
+        entries.append(entry)
+        offsets.append(payload.offset)
+    reader.finish()
+    return LayerIndex.of(entries, offsets)
+
+
+def _joined(names: Sequence[str]) -> bytes:
+    return "\0".join(names).encode("utf-8", "surrogateescape")
+
+
+def _split(data: bytes, count: int) -> list[str]:
+    names = data.decode("utf-8", "surrogateescape").split("\0") if count else []
+    if len(names) != count:
+        raise ValueError("it is damaged")
+    return names
+
+
+def _little(column: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        column = column[:]
+        column.byteswap()
+    return column
+
+
+def _column(code: str, data: memoryview) -> array[int]:
+    column = array(code)
+    column.frombytes(data)
+    return _little(column)
