@@ -17,6 +17,16 @@ def add_root(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """``--progress`` and ``-q``, which every verb that takes a while has."""
+    parser.add_argument(
+        "--progress", default="auto", choices=("auto", "plain", "tty", "json", "quiet"), help="how to report"
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_const", dest="progress", const="quiet", help="print the result only"
+    )
+
+
 def verb(name: str, description: str, *, usage: str = "", root: bool = True) -> argparse.ArgumentParser:
     """A parser for one verb."""
     parser = argparse.ArgumentParser(

@@ -22,7 +22,7 @@ DESCRIPTION = "Build an image from a Dockerfile and a build context."
 
 def parser() -> argparse.ArgumentParser:
     """The options of the verb."""
-    from ..options import add_root, formatter
+    from ..options import add_progress, add_root, formatter
 
     p = argparse.ArgumentParser(
         prog="pybuild", usage="pybuild [OPTIONS] CONTEXT", description=DESCRIPTION, formatter_class=formatter
@@ -45,10 +45,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODE",
         help="network of RUN: default, none, host or private",
     )
-    p.add_argument("-q", "--quiet", action="store_true", help="print the image ID only")
-    p.add_argument(
-        "--progress", default="auto", choices=("auto", "plain", "tty", "json", "quiet"), help="how to report"
-    )
+    add_progress(p)
     p.add_argument("--iidfile", metavar="FILE", help="write the image ID to the file")
     p.add_argument("--metadata-file", metavar="FILE", help="write digests as JSON to the file")
     p.add_argument("--push", action="store_true", help="push the image to the registries in its names")
@@ -74,8 +71,6 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     args = parser().parse_args(arguments)
     settings = Settings.read(args.root)
-    if args.quiet:
-        args.progress = "quiet"
     if args.iidfile:
         # Gone before the build, so that a failed one never leaves the ID of an earlier image.
         _remove(args.iidfile)
