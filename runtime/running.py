@@ -7,17 +7,22 @@ kernel, with the namespace), stubs, control groups, address.
 
 import asyncio
 import errno
+import binascii
+import functools
 import json
 import os
+import platform
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
-from . import capabilities, plan, stubs, text
+from . import capabilities, cgroups, network, plan, seccomp, stubs, text
 from .errors import NotPermitted, ProgramNotFound, SandboxError, SetupFailed, UnknownUser
 from .launcher import Launcher
+from .mounts import CgroupView
 from .namespaces import IdMap, current_id_map
 from .pump import Pump, feed
 from .sandbox import STDERR, STDOUT, Control, ExitStatus
@@ -42,6 +47,7 @@ class Running:
         self._problem: SandboxError | None = None
         self._stubs: list[dict[str, Any]] = []
         self._id_map = current_id_map()
+        self._group: cgroups.ControlGroup | None = None
 
     async def run(
         self,
@@ -52,38 +58,74 @@ class Running:
     ) -> ExitStatus:
         """See `Sandbox.run`."""
         with self._stack:
-            around = self._surroundings()
+            group = self._control_group()
+            lease = await self._lease()
+            around = self._surroundings(group, lease)
             made = plan.make(self._spec, around)
             made["own_stdio"] = stdio is None
             deliver = on_output or _discard
             fds = self._stdio(stdin, stdio, deliver)
-            step = self._launcher.start(made, fds, flags=plan.flags_of(self._spec, cgroup_namespace=False))
+            self._stack.callback(self._clean_stubs)
+            step = self._start(made, fds, group)
             self._stack.callback(step.close)
             self._close_given(fds, stdin, stdio)
-            self._stack.callback(self._clean_stubs)
             status = await self._until_end(step, stdin, deliver)
+            if group.ran_out_of_memory():
+                status = replace(status, oom_killed=True)
         if self._problem is not None:
             raise self._problem
         return status
 
-    def _surroundings(self) -> plan.Surroundings:
+    def _control_group(self) -> cgroups.ControlGroup:
+        group = cgroups.make(f"{os.getpid()}-{os.urandom(6).hex()}", _hierarchies(), self._spec.limits)
+        self._stack.callback(group.close)
+        self._group = group
+        return group
+
+    async def _lease(self) -> network.Lease | None:
+        if self._spec.network is not NetworkMode.PRIVATE:
+            return None
+        network.choose_network(self._spec.network, id_map=self._id_map)
+        state = self._state_directory
+        bridge = network.ready_bridge(state) or await asyncio.to_thread(network.ensure_bridge, state)
+        lease = network.lease(bridge, state)
+        self._stack.callback(lease.close)
+        return lease
+
+    def _surroundings(self, group: cgroups.ControlGroup, lease: network.Lease | None) -> plan.Surroundings:
         spec = self._spec
         bounding, last = _own_capabilities()
-        host = spec.network is NetworkMode.HOST
+        address = lease.address if lease else ""
         return plan.Surroundings(
             id_map=self._id_map,
             bounding=bounding,
             last_capability=last,
             resolv_conf=text.resolv_conf(
                 _host_resolv_conf(),
-                keep_loopback=host,
+                keep_loopback=spec.network is NetworkMode.HOST,
                 dns=spec.dns,
                 search=spec.dns_search,
                 options=spec.dns_options,
             ),
-            hosts=text.hosts(spec.hostname, "", spec.extra_hosts),
+            hosts=text.hosts(spec.hostname, address, spec.extra_hosts),
+            seccomp=_filter(spec, bounding),
+            link=lease.link() if lease else None,
+            cgroup_procs=group.procs(),
+            cgroup_view=_cgroup_view(group),
             terminal_size=self._control.size,
         )
+
+    def _start(
+        self, made: dict[str, Any], fds: tuple[int, int, int], group: cgroups.ControlGroup
+    ) -> socket.socket:
+        into = os.open(group.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if group.unified else -1
+        try:
+            # Version 1 groups have no namespace worth having: their tree is shown by binds instead.
+            flags = plan.flags_of(self._spec, cgroup_namespace=bool(group.unified and not _hierarchies().v1))
+            return self._launcher.start(made, fds, flags=flags, cgroup=into)
+        finally:
+            if into >= 0:
+                os.close(into)
 
     def _stdio(
         self,
@@ -159,6 +201,8 @@ class Running:
 
     def _kill(self) -> None:
         self._control.send_signal(signal.SIGKILL)
+        if self._group is not None:
+            self._group.kill()
 
     def _terminal(self, master: int, stdin: int | None, deliver: Callable[[int, bytes], None]) -> None:
         os.set_blocking(master, False)
@@ -254,6 +298,32 @@ def _own_capabilities() -> tuple[int, int]:
         bounding = capabilities.bounding_mask(status.read())
     with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as last:
         return bounding, int(last.read())
+
+
+@functools.cache
+def _hierarchies() -> cgroups.Hierarchies:
+    return cgroups.find_hierarchies(_read("/proc/self/mountinfo"))
+
+
+def _cgroup_view(group: cgroups.ControlGroup) -> CgroupView:
+    if group.unified and not _hierarchies().v1:
+        return CgroupView(unified=True)
+    return CgroupView(binds=group.v1_directories)
+
+
+@functools.cache
+def _encoded_filter(machine: str, held: int) -> str:
+    return binascii.b2a_base64(seccomp.program(machine, held), newline=False).decode()
+
+
+def _filter(spec: SandboxSpec, bounding: int) -> str:
+    """Return the seccomp filter, or "" when none is wanted; never silently none."""
+    if spec.privileged or not spec.seccomp:
+        return ""
+    machine = platform.machine()
+    if not seccomp.supported(machine):
+        raise NotPermitted(f"there is no seccomp profile for {machine}", "switch seccomp off")
+    return _encoded_filter(machine, capabilities.mask_of(spec.capabilities) & bounding)
 
 
 def _host_resolv_conf() -> str:

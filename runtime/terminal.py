@@ -15,20 +15,22 @@ from . import syscalls as sc
 if TYPE_CHECKING:
     from .filesystems import Builder
 
+# From asm-generic/ioctls.h; Python's termios does not have them on every version.
+_TIOCGPTN = 0x80045430
+_TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
-_TTY_GROUP = 5
 
 
 def open_inside(builder: "Builder", size: tuple[int, int], uid: int) -> int:
     """Make a terminal, put it on 0, 1, 2 and /dev/console, and return its master."""
     master = os.open("ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=builder.pts)
     unlock = struct.pack("@i", 0)
-    fcntl.ioctl(master, termios.TIOCSPTLCK, unlock)
+    fcntl.ioctl(master, _TIOCSPTLCK, unlock)
     resize(master, *size)
     slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     if uid:
         os.fchown(slave, uid, -1)
-    number = struct.unpack("@I", fcntl.ioctl(master, termios.TIOCGPTN, b"\0\0\0\0"))[0]
+    number = struct.unpack("@I", fcntl.ioctl(master, _TIOCGPTN, b"\0\0\0\0"))[0]
     copy = sc.open_tree(builder.pts, str(number), sc.OPEN_TREE_CLONE)
     builder.attach(copy, "/dev/console", directory=False)
     os.close(copy)

@@ -1,0 +1,278 @@
+"""
+Control groups: bounds on a sandbox, and the certainty of ending all of it.
+
+One directory per sandbox below `/pybuild` of every hierarchy needed, never in one that another program
+manages. Version 1 hierarchies are used where they carry the controllers, version 2 otherwise; on a hybrid
+machine the unified hierarchy has no controllers but still kills. A bound that cannot be set raises, it is
+never dropped silently. See cgroups(7) and https://docs.kernel.org/admin-guide/cgroup-v2.html.
+"""
+
+import errno
+import os
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from .errors import NotPermitted, SandboxError
+from .spec import Limits
+
+PARENT = "pybuild"
+_PERIOD = 100_000
+_V1_CONTROLLERS = ("memory", "cpu", "pids", "cpuset")
+_REMOVE_TRIES = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchies:
+    """Where control groups are mounted: version 1 controllers by name, and the unified tree if any."""
+
+    v1: Mapping[str, str]
+    unified: str = ""
+    unified_controllers: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line for people."""
+        if self.v1 and self.unified:
+            return f"version 1 ({', '.join(sorted(self.v1))}) and a unified tree for tracking"
+        if self.v1:
+            return f"version 1 ({', '.join(sorted(self.v1))})"
+        return f"version 2 ({', '.join(self.unified_controllers)})" if self.unified else "none"
+
+
+def find_hierarchies(mountinfo: str) -> Hierarchies:
+    """Return the hierarchies named in the text of /proc/self/mountinfo."""
+    v1: dict[str, str] = {}
+    unified = ""
+    for line in mountinfo.splitlines():
+        before, separator, after = line.partition(" - ")
+        if not separator:
+            continue
+        place = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), before.split()[4])
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup2" and not unified:
+            unified = place
+        elif kind == "cgroup":
+            v1.update({name: place for name in options.split(",") if name in _V1_CONTROLLERS})
+    return Hierarchies(v1=v1, unified=unified, unified_controllers=_controllers(unified) if unified else ())
+
+
+def _controllers(directory: str) -> tuple[str, ...]:
+    return tuple(_read(f"{directory}/cgroup.controllers").split())
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _write(path: str, value: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(value)
+
+
+def v1_settings(limits: Limits) -> dict[str, list[tuple[str, str]]]:
+    """Return, per version 1 controller, the files to write and their values, in order."""
+    made: dict[str, list[tuple[str, str]]] = {}
+    if limits.memory or limits.memory_swap:
+        made["memory"] = [("memory.limit_in_bytes", str(limits.memory))] if limits.memory else []
+        swap = _v1_swap(limits)
+        if swap:
+            made["memory"].append(("memory.memsw.limit_in_bytes", str(swap)))
+    if limits.cpus:
+        made.setdefault("cpu", []).append(("cpu.cfs_period_us", str(_PERIOD)))
+        made["cpu"].append(("cpu.cfs_quota_us", str(max(1000, int(limits.cpus * _PERIOD)))))
+    if limits.cpu_shares:
+        made.setdefault("cpu", []).append(("cpu.shares", str(limits.cpu_shares)))
+    if limits.pids:
+        made["pids"] = [("pids.max", str(limits.pids))]
+    if limits.cpuset_cpus or limits.cpuset_mems:
+        # A version 1 cpuset accepts no process before both are written; "" means as the parent.
+        made["cpuset"] = [("cpuset.cpus", limits.cpuset_cpus), ("cpuset.mems", limits.cpuset_mems)]
+    return made
+
+
+def _v1_swap(limits: Limits) -> int:
+    """Memory plus swap; like Docker, twice the memory when only that is bounded."""
+    if limits.memory_swap:
+        return limits.memory_swap
+    return limits.memory * 2
+
+
+def v2_settings(limits: Limits) -> dict[str, list[tuple[str, str]]]:
+    """Return, per version 2 controller, the files to write and their values."""
+    made: dict[str, list[tuple[str, str]]] = {}
+    if limits.memory:
+        made["memory"] = [("memory.max", str(limits.memory))]
+        swap = limits.memory_swap - limits.memory if limits.memory_swap else limits.memory
+        made["memory"].append(("memory.swap.max", "max" if limits.memory_swap < 0 else str(max(0, swap))))
+    if limits.cpus:
+        made.setdefault("cpu", []).append(("cpu.max", f"{max(1000, int(limits.cpus * _PERIOD))} {_PERIOD}"))
+    if limits.cpu_shares:
+        # 2..262144 mapped to 1..10000, the conversion the OCI runtimes agreed on.
+        weight = 1 + (max(2, min(limits.cpu_shares, 262144)) - 2) * 9999 // 262142
+        made.setdefault("cpu", []).append(("cpu.weight", str(weight)))
+    if limits.pids:
+        made["pids"] = [("pids.max", str(limits.pids))]
+    if limits.cpuset_cpus or limits.cpuset_mems:
+        made["cpuset"] = [
+            (name, value)
+            for name, value in (("cpuset.cpus", limits.cpuset_cpus), ("cpuset.mems", limits.cpuset_mems))
+            if value
+        ]
+    return made
+
+
+class ControlGroup:
+    """The control groups of one sandbox; `close` removes them and may be called again."""
+
+    def __init__(self, identity: str) -> None:
+        self._identity = identity
+        self._directories: dict[str, str] = {}
+        self.unified = ""
+
+    @property
+    def v1_directories(self) -> tuple[tuple[str, str], ...]:
+        """The version 1 directories in use, as (controller, path)."""
+        return tuple(sorted(self._directories.items()))
+
+    def procs(self) -> tuple[str, ...]:
+        """The files a process writes itself into; the unified group is entered by clone3 instead."""
+        return tuple(f"{path}/cgroup.procs" for _, path in self.v1_directories)
+
+    def limit_v1(self, hierarchies: Hierarchies, settings: Mapping[str, list[tuple[str, str]]]) -> None:
+        """Create and bound version 1 groups; raise `NotPermitted` naming the bound that cannot be kept."""
+        for controller, values in settings.items():
+            place = hierarchies.v1.get(controller)
+            if place is None:
+                raise _no_controller(controller)
+            try:
+                if controller == "cpuset":
+                    _inherit_cpuset(place, f"{place}/{PARENT}")
+                self._directories[controller] = _make(place, self._identity)
+                if controller == "cpuset":
+                    _inherit_cpuset(f"{place}/{PARENT}", self._directories[controller])
+                self._apply(self._directories[controller], values)
+            except OSError as problem:
+                raise _refused(controller, problem) from problem
+
+    def track(self, hierarchies: Hierarchies, settings: Mapping[str, list[tuple[str, str]]]) -> None:
+        """Create a unified group and bound it; without bounds a refusal only costs certainty, not the run."""
+        try:
+            if settings:
+                _enable(hierarchies.unified, settings)
+            self.unified = _make(hierarchies.unified, self._identity)
+            self._apply(self.unified, [item for values in settings.values() for item in values])
+        except OSError as problem:
+            if settings:
+                raise _refused(", ".join(settings), problem) from problem
+
+    def _apply(self, directory: str, values: list[tuple[str, str]]) -> None:
+        for name, value in values:
+            if not value:
+                continue
+            try:
+                _write(f"{directory}/{name}", value)
+            except FileNotFoundError:
+                # Swap accounting is a boot option; without swap there is nothing to bound.
+                if "swap" not in name and "memsw" not in name:
+                    raise
+
+    def kill(self) -> None:
+        """Kill every process of the sandbox at once, whatever it forks meanwhile."""
+        if self.unified:
+            with suppress(OSError):
+                _write(f"{self.unified}/cgroup.kill", "1")
+
+    def ran_out_of_memory(self) -> bool:
+        """Tell whether the kernel killed a process here for memory."""
+        memory = self._directories.get("memory")
+        texts = [_read(f"{memory}/memory.oom_control")] if memory else []
+        if self.unified:
+            texts.append(_read(f"{self.unified}/memory.events"))
+        counts = re.findall(r"^oom_kill (\d+)$", "\n".join(texts), re.MULTILINE)
+        return any(int(count) for count in counts)
+
+    def close(self) -> None:
+        """Remove the groups; the kernel lets go of a dead process a little after it was reaped."""
+        for directory in (*self._directories.values(), *([self.unified] if self.unified else [])):
+            _remove(directory)
+        self._directories.clear()
+        self.unified = ""
+
+
+def make(identity: str, hierarchies: Hierarchies, limits: Limits) -> ControlGroup:
+    """
+    Return the control groups of a new sandbox.
+
+    Raise `NotPermitted` when a bound that was asked for cannot be kept here.
+    """
+    group = ControlGroup(identity)
+    try:
+        in_v1 = bool(hierarchies.v1)
+        if in_v1:
+            group.limit_v1(hierarchies, v1_settings(limits))
+        elif limits.needs_cgroup() and not hierarchies.unified:
+            raise _no_controller("any")
+        if hierarchies.unified:
+            group.track(hierarchies, {} if in_v1 else v2_settings(limits))
+    except SandboxError:
+        group.close()
+        raise
+    return group
+
+
+def _make(place: str, identity: str) -> str:
+    directory = f"{place}/{PARENT}/{identity}"
+    os.makedirs(directory, mode=0o755)
+    return directory
+
+
+def _inherit_cpuset(parent: str, child: str) -> None:
+    """An empty version 1 cpuset accepts nobody: copy the parent's processors and memory nodes."""
+    os.makedirs(child, mode=0o755, exist_ok=True)
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if not _read(f"{child}/{name}").strip():
+            _write(f"{child}/{name}", _read(f"{parent}/{name}").strip())
+
+
+def _enable(unified: str, settings: Mapping[str, list[tuple[str, str]]]) -> None:
+    """Hand the controllers down to our groups; the kernel refuses what is not delegated to us."""
+    os.makedirs(f"{unified}/{PARENT}", mode=0o755, exist_ok=True)
+    for directory in (unified, f"{unified}/{PARENT}"):
+        enabled = _read(f"{directory}/cgroup.subtree_control").split()
+        for controller in settings:
+            if controller not in enabled:
+                _write(f"{directory}/cgroup.subtree_control", f"+{controller}")
+
+
+def _remove(directory: str) -> None:
+    for _ in range(_REMOVE_TRIES):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            if problem.errno != errno.EBUSY:
+                return
+            time.sleep(0.002)
+        else:
+            return
+
+
+def _no_controller(controller: str) -> NotPermitted:
+    return NotPermitted(
+        f"the limit needs the cgroup controller {controller}, which is not mounted here",
+        "leave the limit out, or enable the controller",
+    )
+
+
+def _refused(controller: str, problem: OSError) -> NotPermitted:
+    return NotPermitted(
+        f"the limit could not be set with the cgroup controller {controller}: {problem.strerror}",
+        "run as root, or delegate the controller to this user (systemd: Delegate=yes), or leave the limit out",
+    )
