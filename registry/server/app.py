@@ -1,0 +1,202 @@
+"""
+The application: one table of what every resource answers to, and the way of a request through it.
+
+Invariants: a path is matched on its raw form by `protocol.routes`, never by aiohttp's router; the order is
+path, method, name, policy (read-only, deletion), caller, handler; handlers raise errors and never render
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from ..errors import ApiError, RegistryError
+from ..protocol import routes
+from ..protocol.challenges import Scope, repository_scope
+from ..protocol.errors import ErrorCode
+from ..protocol.routes import Resource
+from . import blobs, manifests, referrers, tags, uploads
+from .auth import Authenticator, BasicAuthenticator, anonymous
+from .config import AnonymousAuth, BasicAuth, RegistryConfig
+from .htpasswd import PasswordFile
+from .metadata import MetadataCache
+from .middleware import add_headers, answer_errors
+from .requests import Call, check_repository
+from .state import STATE, ServerState
+from .store.base import RegistryStore
+from .verification import VerifiedBlobs
+
+_LOG = logging.getLogger(__name__)
+_THREADS = 32
+_TOKEN_PATH = "/token"  # noqa: S105 - an address
+_EXPIRY_PERIOD = 600.0
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def _base(_call: Call) -> web.StreamResponse:
+    return web.Response(body=b"{}", content_type="application/json")
+
+
+HANDLERS: dict[Resource, dict[str, Handler]] = {
+    Resource.BASE: {"GET": _base},
+    Resource.CATALOG: {"GET": tags.list_repositories},
+    Resource.TAGS: {"GET": tags.list_tags},
+    Resource.MANIFEST: {
+        "GET": manifests.get_manifest,
+        "PUT": manifests.put_manifest,
+        "DELETE": manifests.delete_manifest,
+    },
+    Resource.BLOB: {"GET": blobs.get_blob, "HEAD": blobs.head_blob, "DELETE": blobs.delete_blob},
+    Resource.UPLOADS: {"POST": uploads.start_upload},
+    Resource.UPLOAD: {
+        "GET": uploads.upload_status,
+        "PATCH": uploads.append_chunk,
+        "PUT": uploads.finish_upload,
+        "DELETE": uploads.cancel_upload,
+    },
+    Resource.REFERRERS: {"GET": referrers.list_referrers},
+}
+for _methods in HANDLERS.values():
+    if "GET" in _methods:
+        _methods.setdefault("HEAD", _methods["GET"])
+
+_READING = ("GET", "HEAD")
+
+
+def create_app(
+    config: RegistryConfig, store: RegistryStore, *, authenticator: Authenticator | None = None
+) -> web.Application:
+    """
+    The application of a registry server.
+
+    It does not own the store: whoever opened it closes it after the application was cleaned up.
+
+    Args:
+        config: the settings; where to listen and TLS are the concern of `serve`.
+        store: where content is kept.
+        authenticator: takes the place of the one that the settings ask for.
+
+    Raises:
+        InvalidConfiguration: the settings for authentication cannot be used.
+    """
+    token_endpoint: WebHandler | None = None
+    if authenticator is None:
+        authenticator, token_endpoint = _authenticator(config)
+    state = ServerState(
+        config=config,
+        store=store,
+        authenticator=authenticator,
+        threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="registry"),
+        metadata=MetadataCache(),
+        verified=VerifiedBlobs(config.verify_window),
+    )
+    app = web.Application(middlewares=[answer_errors])
+    app[STATE] = state
+    app.on_response_prepare.append(add_headers)
+    app.cleanup_ctx.append(_background)
+    if token_endpoint is not None:
+        app.router.add_route("*", _TOKEN_PATH, token_endpoint)
+    # The body is invited by the handler that wants it, after the caller was checked.
+    app.router.add_route("*", "/{path:.*}", _dispatch, expect_handler=_expect)
+    return app
+
+
+def _authenticator(config: RegistryConfig) -> tuple[Authenticator, WebHandler | None]:
+    if isinstance(config.auth, AnonymousAuth):
+        return anonymous, None
+    if isinstance(config.auth, BasicAuth):
+        return BasicAuthenticator(PasswordFile(config.auth.htpasswd), config.auth.realm), None
+    from .issuer import TokenIssuer  # loads cryptography
+
+    issuer = TokenIssuer(config.auth)
+    return issuer, issuer.answer
+
+
+async def _expect(_request: web.Request) -> None:
+    return None
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    """Discard idle uploads from time to time; end the threads with the application."""
+    state = app[STATE]
+    expiry = asyncio.create_task(_expire(state))
+    yield
+    expiry.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await expiry
+    state.threads.shutdown(wait=True)
+
+
+async def _expire(state: ServerState) -> None:
+    idle = state.config.upload_idle_seconds
+    while True:
+        await asyncio.sleep(max(0.05, min(_EXPIRY_PERIOD, idle / 4)))
+        try:
+            count = await state.in_thread(state.store.uploads.expire, idle)
+        except RegistryError as problem:
+            _LOG.warning("idle uploads cannot be discarded: %s", problem.message)
+        else:
+            if count:
+                _LOG.info("discarded %d idle uploads", count)
+
+
+def _raw_path(request: web.Request) -> str:
+    target = request.raw_path.partition("?")[0]
+    if not target.startswith("/"):  # the absolute form, which proxies send
+        target = "/" + target.partition("://")[2].partition("/")[2]
+    return target
+
+
+async def _dispatch(request: web.Request) -> web.StreamResponse:
+    route = routes.match(_raw_path(request))
+    if route is None:
+        raise ApiError(ErrorCode.UNSUPPORTED, message="there is nothing at this address", status=404)
+    handlers = HANDLERS[route.resource]
+    method = request.method
+    if method == "OPTIONS":
+        return web.Response(status=204, headers={"Allow": _allow(handlers)})
+    handler = handlers.get(method)
+    if handler is None:
+        raise ApiError(ErrorCode.UNSUPPORTED, headers={"Allow": _allow(handlers)})
+    if route.resource not in (Resource.BASE, Resource.CATALOG):
+        check_repository(route.repository)
+    state = request.app[STATE]
+    _check_policy(state.config, route.resource, request, handlers)
+    caller = await state.authenticator(request, _needed(route, method))
+    return await handler(Call(request=request, state=state, route=route, caller=caller))
+
+
+def _check_policy(
+    config: RegistryConfig, resource: Resource, request: web.Request, handlers: dict[str, Handler]
+) -> None:
+    if request.method in _READING:
+        return
+    deletes = request.method == "DELETE" and resource is not Resource.UPLOAD
+    if config.read_only or (deletes and not config.delete_enabled):
+        kept = {method: handlers[method] for method in handlers if method in _READING}
+        reason = "the registry is read-only" if config.read_only else "deletion is disabled"
+        raise ApiError(ErrorCode.UNSUPPORTED, message=reason, headers={"Allow": _allow(kept)})
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ApiError(ErrorCode.UNSUPPORTED, message="Content-Encoding is not supported", status=415)
+
+
+def _allow(handlers: dict[str, Handler]) -> str:
+    return ", ".join(sorted([*handlers, "OPTIONS"]))
+
+
+def _needed(route: routes.Route, method: str) -> tuple[Scope, ...]:
+    if route.resource is Resource.BASE:
+        return ()
+    if route.resource is Resource.CATALOG:
+        return (Scope("registry", "catalog", ("*",)),)
+    if route.resource in (Resource.UPLOAD, Resource.UPLOADS) or method == "PUT":
+        return (repository_scope(route.repository, "pull", "push"),)
+    return (repository_scope(route.repository, "delete" if method == "DELETE" else "pull"),)

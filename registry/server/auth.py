@@ -1,0 +1,89 @@
+"""
+Who sends a request, and what that caller may do.
+
+An authenticator is a callable that is given the request and the scopes it needs; it answers with the caller
+or raises `Unauthorized` (with a challenge) or `Denied`. Invariants: a challenge is part of every 401, also of
+HEAD; nothing about content is said before the caller was checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ..errors import Unauthorized
+from ..protocol.challenges import Challenge, Scope, basic
+from .htpasswd import PasswordFile
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """
+    The sender of a request.
+
+    Attributes:
+        name: the user; empty for an anonymous caller.
+        grants: what the caller may do; None for everything.
+    """
+
+    name: str = ""
+    grants: tuple[Scope, ...] | None = None
+
+    def may(self, wanted: Scope) -> bool:
+        """Whether every action of the scope is granted."""
+        if self.grants is None:
+            return True
+        granted: set[str] = set()
+        for grant in self.grants:
+            if (grant.type, grant.name) == (wanted.type, wanted.name):
+                granted.update(grant.actions)
+        return "*" in granted or granted.issuperset(wanted.actions)
+
+
+Authenticator = Callable[[web.Request, tuple[Scope, ...]], Awaitable[Caller]]
+
+ANYBODY = Caller()
+
+
+async def anonymous(_request: web.Request, _scopes: tuple[Scope, ...]) -> Caller:
+    """The authenticator that lets everybody do everything."""
+    return ANYBODY
+
+
+def unauthorized(challenge: Challenge, message: str = "") -> Unauthorized:
+    """The 401 that asks for credentials."""
+    return Unauthorized(message=message, headers={"WWW-Authenticate": str(challenge)})
+
+
+def read_basic(header: str) -> tuple[str, str] | None:
+    """User name and password of a Basic ``Authorization`` header; None for anything else."""
+    scheme, _, encoded = header.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return (user, password) if colon else None
+
+
+class BasicAuthenticator:
+    """Asks for a user name and a password with every request."""
+
+    def __init__(self, passwords: PasswordFile, realm: str) -> None:
+        self._passwords = passwords
+        self._challenge = basic(realm)
+
+    async def __call__(self, request: web.Request, _scopes: tuple[Scope, ...]) -> Caller:
+        """The user of the request."""
+        header = request.headers.get("Authorization", "")
+        credentials = read_basic(header)
+        if credentials is None:
+            raise unauthorized(self._challenge)
+        if not await self._passwords.check(*credentials):
+            raise unauthorized(self._challenge, "invalid user name or password")
+        return Caller(credentials[0])

@@ -1,0 +1,254 @@
+"""
+The bridge between streams of the network and synchronous storage: request to upload, blob to response.
+
+Invariants: the event loop never waits for the disk; memory per transfer is bounded; bytes that were received
+before a client went away are kept; bytes that turn out to be wrong are never delivered completely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from aiohttp import web
+
+from oci_image.digest import Digest, Hasher
+
+from ..errors import ApiError
+from ..protocol.errors import ErrorCode
+from ..protocol.headers import ByteRange, format_content_range
+from .state import ServerState
+from .store.base import Upload
+from .verification import identity
+
+_LOG = logging.getLogger(__name__)
+
+BATCH = 1024 * 1024
+SMALL = 256 * 1024
+"""Blobs up to this size are sent in one piece from memory."""
+
+_WRITE = 256 * 1024  # above this, the transport copies what it cannot send at once
+
+
+async def invite(request: web.Request) -> None:
+    """Answer ``Expect: 100-continue``, now that it is clear that the body is wanted."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def read_document(request: web.Request, limit: int) -> bytes:
+    """
+    The whole body of a request, which is a document of at most `limit` bytes.
+
+    Raises:
+        ApiError: it is larger (413).
+    """
+    too_large = ApiError(
+        ErrorCode.SIZE_INVALID, {"limit": limit}, message=f"a manifest has at most {limit} bytes", status=413
+    )
+    if (request.content_length or 0) > limit:
+        raise too_large
+    await invite(request)
+    data = bytearray()
+    while chunk := await request.content.readany():
+        data += chunk
+        if len(data) > limit:
+            raise too_large
+    return bytes(data)
+
+
+async def receive(request: web.Request, upload: Upload, state: ServerState, limit: int | None = None) -> int:
+    """
+    Append the body of a request to an upload; what came before an interruption is kept.
+
+    One batch is written while the next one is received.
+
+    Args:
+        request: whose body is read.
+        upload: takes the bytes.
+        state: the server.
+        limit: once more bytes than this came, the rest of the body is left alone.
+
+    Returns:
+        how many bytes came.
+
+    Raises:
+        StorageFull: the upload was discarded.
+    """
+    await invite(request)
+    pending: asyncio.Task[None] | None = None
+    parts: list[bytes] = []
+    batched = total = 0
+    try:
+        while chunk := await request.content.readany():
+            parts.append(chunk)
+            batched += len(chunk)
+            total += len(chunk)
+            if limit is not None and total > limit:
+                break
+            if batched >= BATCH:
+                if pending is not None:
+                    await pending
+                pending = asyncio.ensure_future(state.in_thread(upload.write, parts))
+                parts, batched = [], 0
+    finally:
+        if pending is not None:
+            await pending
+        if parts:
+            await state.in_thread(upload.write, parts)
+    return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A blob on its way to a client; whoever sends it closes the file."""
+
+    request: web.Request
+    state: ServerState
+    digest: Digest
+    file: BinaryIO
+    size: int
+    headers: Mapping[str, str]
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the bytes need not be verified again."""
+        config, verified = self.state.config, self.state.verified
+        return not config.verify_reads or verified.holds(self.digest, identity(self.file))
+
+
+async def send_blob(blob: Delivery) -> web.StreamResponse:
+    """Answer with a whole blob, whose bytes are verified unless they were lately."""
+    with blob.file:
+        if blob.size <= SMALL:
+            return await _send_small(blob)
+        response = web.StreamResponse(headers=dict(blob.headers))
+        response.content_length = blob.size
+        trusted = blob.is_trusted
+        await response.prepare(blob.request)
+        if trusted:
+            await _send_part(blob, response, ByteRange(0, blob.size))
+        elif not await _send_verified(blob, response):
+            if blob.request.transport is not None:
+                blob.request.transport.abort()
+            return response
+        await response.write_eof()
+        return response
+
+
+async def _send_small(blob: Delivery) -> web.Response:
+    body = await blob.state.in_thread(blob.file.read)
+    if not blob.is_trusted:
+        if Digest.of(body, blob.digest.algorithm) != blob.digest:
+            await quarantine(blob.state, blob.digest)
+            raise ApiError(ErrorCode.BLOB_UNKNOWN, {"digest": str(blob.digest)})
+        blob.state.verified.add(blob.digest, identity(blob.file))
+    return web.Response(body=body, headers=dict(blob.headers))
+
+
+async def _send_verified(blob: Delivery, response: web.StreamResponse) -> bool:
+    """Send while the digest is computed; the last piece goes out only when it is right."""
+    hasher = Hasher(blob.digest.algorithm)
+
+    def take() -> bytes:
+        block = blob.file.read(BATCH)
+        hasher.update(block)
+        return block
+
+    block = await blob.state.in_thread(take)
+    while hasher.size < blob.size and block:
+        following = asyncio.ensure_future(blob.state.in_thread(take))
+        try:
+            await response.write(block)
+        finally:
+            block = await following
+    if hasher.digest() != blob.digest or hasher.size != blob.size:
+        await quarantine(blob.state, blob.digest)
+        return False
+    blob.state.verified.add(blob.digest, identity(blob.file))
+    await response.write(block)
+    return True
+
+
+async def _send_part(blob: Delivery, response: web.StreamResponse, part: ByteRange) -> None:
+    transport = blob.request.transport
+    if transport is None:
+        raise ConnectionResetError("the client went away")
+    encrypted = transport.get_extra_info("sslcontext") is not None
+    if not encrypted and identity(blob.file) is not None:
+        await asyncio.get_running_loop().sendfile(transport, blob.file, part.start, part.length)
+    else:
+        await _copy_part(blob, response, part)
+
+
+async def _copy_part(blob: Delivery, response: web.StreamResponse, part: ByteRange) -> None:
+    blob.file.seek(part.start)
+    remaining = part.length
+    while remaining:
+        block = memoryview(await blob.state.in_thread(blob.file.read, min(BATCH, remaining)))
+        if not block:
+            raise ConnectionResetError("the blob became shorter")
+        remaining -= len(block)
+        for start in range(0, len(block), _WRITE):
+            await response.write(block[start : start + _WRITE])
+
+
+async def send_ranges(blob: Delivery, parts: Sequence[ByteRange]) -> web.StreamResponse:
+    """Answer with parts of a blob (206); the whole blob is verified first unless it was lately."""
+    with blob.file:
+        if not blob.is_trusted:
+            await _verify(blob)
+        response = web.StreamResponse(status=206, headers=dict(blob.headers))
+        if len(parts) == 1:
+            response.headers["Content-Range"] = format_content_range(parts[0], blob.size)
+            response.content_length = parts[0].length
+            await response.prepare(blob.request)
+            await _send_part(blob, response, parts[0])
+        else:
+            await _send_multipart(blob, response, parts)
+        await response.write_eof()
+        return response
+
+
+async def _send_multipart(blob: Delivery, response: web.StreamResponse, parts: Sequence[ByteRange]) -> None:
+    boundary = secrets.token_hex(16)
+    heads = [
+        f"\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n"
+        f"Content-Range: {format_content_range(part, blob.size)}\r\n\r\n".encode()
+        for part in parts
+    ]
+    end = f"\r\n--{boundary}--\r\n".encode()
+    response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+    response.content_length = sum(map(len, heads)) + sum(part.length for part in parts) + len(end)
+    await response.prepare(blob.request)
+    for head, part in zip(heads, parts, strict=True):
+        await response.write(head)
+        await _copy_part(blob, response, part)
+    await response.write(end)
+
+
+async def _verify(blob: Delivery) -> None:
+    hasher = Hasher(blob.digest.algorithm)
+
+    def take_all() -> Digest:
+        blob.file.seek(0)
+        while block := blob.file.read(BATCH):
+            hasher.update(block)
+        return hasher.digest()
+
+    if await blob.state.in_thread(take_all) != blob.digest:
+        await quarantine(blob.state, blob.digest)
+        raise ApiError(ErrorCode.BLOB_UNKNOWN, {"digest": str(blob.digest)})
+    blob.state.verified.add(blob.digest, identity(blob.file))
+
+
+async def quarantine(state: ServerState, digest: Digest) -> None:
+    """Put a damaged blob out of reach; the next push of it repairs it."""
+    _LOG.error("the content of %s is damaged; it was put aside", digest)
+    await state.in_thread(state.store.blobs.quarantine, digest)
+    state.verified.remove(digest)
+    state.metadata.clear()

@@ -1,0 +1,119 @@
+"""The settings of a registry server: frozen values, complete and checked before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import InvalidConfiguration
+
+MANIFEST_LIMIT = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AnonymousAuth:
+    """Everybody may do everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicAuth:
+    """
+    User names and passwords of an htpasswd file (bcrypt entries) with every request.
+
+    Attributes:
+        htpasswd: the file; it is read again when it changes.
+        realm: what clients show when they ask for a password.
+    """
+
+    htpasswd: str
+    realm: str = "registry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAuth:
+    """
+    Bearer tokens from the server's own ``/token`` endpoint.
+
+    Clients fetch an anonymous token when they have no credentials, which is what makes anonymous pulls beside
+    authenticated pushes work with every client.
+
+    Attributes:
+        htpasswd: the file of the users who may push (and pull); empty for none.
+        anonymous_pull: whether a token for pulling is issued without credentials.
+        key: PEM file of the signing key (P-256 or Ed25519); empty for a new key at each start.
+        service: the audience of the tokens.
+        lifetime: seconds for which a token is valid, at least 60.
+        realm: the URL of the token endpoint as clients see it; empty to derive it from each request.
+    """
+
+    htpasswd: str = ""
+    anonymous_pull: bool = True
+    key: str = ""
+    service: str = "registry"
+    lifetime: int = 300
+    realm: str = ""
+
+
+Auth = AnonymousAuth | BasicAuth | TokenAuth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """The PEM files of a certificate chain and its key."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryConfig:
+    """
+    The settings of a registry server.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on; 0 for any free one.
+        root: directory of the content; empty to keep it in memory.
+        read_only: whether pushes and deletions are refused.
+        delete_enabled: whether manifests, tags and blobs may be deleted.
+        auth: who may do what.
+        tls: certificate and key; None for plain HTTP.
+        manifest_limit: largest accepted manifest in bytes.
+        verify_references: whether manifests must only refer to content that the repository has.
+        verify_reads: whether the bytes of a blob are verified when they are sent.
+        verify_window: seconds for which a verified blob is sent without being verified again.
+        upload_idle_seconds: after how long an upload that nobody uses is discarded.
+        max_uploads: how many uploads may be in progress.
+        page_limit: most entries of a page of tags or repositories, and the default.
+        drain_seconds: how long running requests may take to finish when the server stops.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 5000
+    root: str = ""
+    read_only: bool = False
+    delete_enabled: bool = True
+    auth: Auth = field(default_factory=AnonymousAuth)
+    tls: TlsFiles | None = None
+    manifest_limit: int = MANIFEST_LIMIT
+    verify_references: bool = True
+    verify_reads: bool = True
+    verify_window: float = 24 * 3600.0
+    upload_idle_seconds: float = 24 * 3600.0
+    max_uploads: int = 10_000
+    page_limit: int = 1000
+    drain_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InvalidConfiguration(f"invalid port {self.port}")
+        if self.manifest_limit < MANIFEST_LIMIT:
+            raise InvalidConfiguration("the limit for manifests must be at least 4 MiB")
+        if self.page_limit < 1 or self.max_uploads < 1:
+            raise InvalidConfiguration("the limits for pages and uploads must be at least 1")
+        if min(self.upload_idle_seconds, self.verify_window, self.drain_seconds) < 0:
+            raise InvalidConfiguration("periods of time must not be negative")
+        if isinstance(self.auth, TokenAuth) and self.auth.lifetime < 60:
+            raise InvalidConfiguration(
+                "the lifetime of tokens must be at least 60 seconds",
+                hint="clients assume that a token lasts a minute",
+            )

@@ -1,0 +1,154 @@
+"""
+Manifests: ``/v2/<name>/manifests/<tag or digest>``.
+
+Invariants: bytes are stored and served verbatim whatever ``Accept`` says; a manifest is accepted only when
+the repository has what it refers to, in the size that it states; tags change after the manifest is durable.
+Governing source: OCI distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting tags".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from oci_image.descriptor import Descriptor
+from oci_image.digest import Digest
+
+from ..errors import ApiError
+from ..protocol import headers, routes
+from ..protocol.errors import ErrorCode, ErrorEntry, entry
+from . import manifest_bodies
+from .bodies import read_document
+from .manifest_bodies import PushedManifest
+from .requests import (
+    Call,
+    check_tag,
+    entity_tag,
+    is_unchanged,
+    read_condition,
+    read_reference,
+)
+from .store.base import RegistryStore, StoredManifest
+
+_TAGS_LIMIT = 100
+_LARGE = 64 * 1024  # parsing more than this would hold up other requests
+
+
+def _unknown(call: Call) -> ApiError:
+    return ApiError(ErrorCode.MANIFEST_UNKNOWN, {"name": call.repository, "reference": call.route.argument})
+
+
+async def get_manifest(call: Call) -> web.StreamResponse:
+    """The manifest's bytes with the media type under which it was pushed; answers HEAD as well."""
+    argument = call.route.argument
+    metadata = call.state.metadata
+    manifest = metadata.known_manifest(call.repository, argument)
+    if manifest is None:
+        reference = read_reference(argument)
+        store, repository = call.state.store, call.repository
+        manifest = await metadata.manifest(
+            repository, argument, lambda: call.state.in_thread(_load, store, repository, reference)
+        )
+    if manifest is None:
+        raise _unknown(call)
+    answer = {
+        "Content-Type": manifest.descriptor.media_type,
+        headers.DIGEST_HEADER: str(manifest.digest),
+        "ETag": entity_tag(manifest.digest),
+    }
+    if is_unchanged(call.request, manifest.digest):
+        return web.Response(status=304, headers=answer)
+    return web.Response(body=manifest.raw, headers=answer)
+
+
+def _load(store: RegistryStore, repository: str, reference: Digest | str) -> StoredManifest | None:
+    digest = store.tags.get(repository, reference) if isinstance(reference, str) else reference
+    return None if digest is None else store.manifests.get(repository, digest)
+
+
+async def put_manifest(call: Call) -> web.StreamResponse:
+    """Store a manifest under its digest, with the tag of the URL and those of ``?tag=``."""
+    reference = read_reference(call.route.argument)
+    tags = _read_tags(call, reference)
+    raw = await read_document(call.request, call.state.config.manifest_limit)
+    pushed = await _read(call, raw, reference)
+    if call.state.config.verify_references:
+        await call.state.in_thread(_check_references, call.state.store, call.repository, pushed)
+    store = call.state.store
+    with call.state.metadata.change(call.repository):
+        await call.state.in_thread(
+            store.manifests.put, call.repository, pushed.stored, tags, read_condition(call.request)
+        )
+    digest = pushed.stored.digest
+    answer = web.Response(status=201)
+    answer.headers["Location"] = routes.manifest(call.repository, digest)
+    answer.headers[headers.DIGEST_HEADER] = str(digest)
+    if pushed.stored.subject is not None:
+        answer.headers[headers.SUBJECT_HEADER] = str(pushed.stored.subject)
+    for tag in call.request.query.getall("tag", []):
+        answer.headers.add(headers.TAG_HEADER, tag)
+    return answer
+
+
+def _read_tags(call: Call, reference: Digest | str) -> list[str]:
+    tags = call.request.query.getall("tag", [])
+    if len(tags) > _TAGS_LIMIT:
+        raise ApiError(ErrorCode.TAG_INVALID, message=f"at most {_TAGS_LIMIT} tags per request", status=414)
+    for tag in tags:
+        check_tag(tag)
+    named = [reference] if isinstance(reference, str) else []
+    return list(dict.fromkeys([*named, *tags]))
+
+
+async def _read(call: Call, raw: bytes, reference: Digest | str) -> PushedManifest:
+    algorithm = "sha256" if isinstance(reference, str) else reference.algorithm
+    digest = Digest.of(raw, algorithm)
+    if reference not in (digest, call.route.argument):
+        raise ApiError(ErrorCode.DIGEST_INVALID, {"expected": str(reference), "received": str(digest)})
+    content_type = call.request.headers.get("Content-Type", "")
+    if len(raw) > _LARGE:
+        return await call.state.in_thread(manifest_bodies.read, raw, content_type, digest)
+    return manifest_bodies.read(raw, content_type, digest)
+
+
+def _check_references(store: RegistryStore, repository: str, pushed: PushedManifest) -> None:
+    missing: dict[Digest, ErrorEntry] = {}
+    for item in _unique(pushed.blobs):
+        size = store.blobs.stat(repository, item.digest)
+        _check_size(item, size, missing)
+    for item in _unique(pushed.manifests):
+        child = store.manifests.get(repository, item.digest)
+        size = len(child.raw) if child is not None else store.blobs.stat(repository, item.digest)
+        _check_size(item, size, missing)
+    if missing:
+        raise ApiError(ErrorCode.MANIFEST_BLOB_UNKNOWN, entries=list(missing.values()))
+
+
+def _unique(descriptors: Iterable[Descriptor]) -> Iterable[Descriptor]:
+    return {(item.digest, item.size): item for item in descriptors}.values()
+
+
+def _check_size(item: Descriptor, size: int | None, missing: dict[Digest, ErrorEntry]) -> None:
+    if size is None:
+        missing[item.digest] = entry(ErrorCode.MANIFEST_BLOB_UNKNOWN, {"digest": str(item.digest)})
+    elif size != item.size:
+        raise manifest_bodies.invalid(
+            f"{item.digest} has {size} bytes, not {item.size}",
+            {"digest": str(item.digest), "size": size, "stated": item.size},
+        )
+
+
+async def delete_manifest(call: Call) -> web.StreamResponse:
+    """Remove a tag, or a manifest with every tag that stands for it."""
+    reference = read_reference(call.route.argument)
+    store = call.state.store
+    with call.state.metadata.change(call.repository):
+        if isinstance(reference, str):
+            condition = read_condition(call.request)
+            found = await call.state.in_thread(store.tags.delete, call.repository, reference, condition)
+        else:
+            found = await call.state.in_thread(store.manifests.delete, call.repository, reference)
+    if not found:
+        raise _unknown(call)
+    return web.Response(status=202)

@@ -1,0 +1,88 @@
+"""
+What surrounds every request: errors become answers of the protocol, and every answer names the protocol.
+
+Invariants: each 4xx and 5xx carries the JSON form, also those that aiohttp would answer in its own way; no
+answer tells a path of the server; an unexpected exception is logged with its traceback and answered with 500.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from oci_image.errors import VerificationFailed
+
+from ..errors import ApiError, RegistryError, StorageFull, StorageProblem
+from ..protocol import errors as protocol_errors
+from ..protocol import headers
+from ..protocol.errors import ErrorCode
+from .store.base import ConditionFailed
+
+_LOG = logging.getLogger(__name__)
+_CODES = {
+    401: ErrorCode.UNAUTHORIZED,
+    403: ErrorCode.DENIED,
+    405: ErrorCode.UNSUPPORTED,
+    413: ErrorCode.SIZE_INVALID,
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn exceptions into answers."""
+    try:
+        return await handler(request)
+    except RegistryError as problem:
+        answer = render(_as_api_error(problem))
+    except web.HTTPException as problem:
+        code = _CODES.get(
+            problem.status, ErrorCode.UNSUPPORTED if problem.status < 500 else ErrorCode.UNKNOWN
+        )
+        answer = render(ApiError(code, message=problem.reason, status=problem.status))
+    except VerificationFailed as problem:
+        answer = render(ApiError(ErrorCode.DIGEST_INVALID, message=problem.message))
+    except web.RequestPayloadError:
+        answer = render(ApiError(ErrorCode.SIZE_INVALID, message="the body is not framed as HTTP demands"))
+        answer.force_close()
+    except ConnectionError:
+        raise
+    except Exception:  # noqa: BLE001 - the outermost door: a bug becomes a 500 with a logged traceback
+        _LOG.exception("%s %s failed", request.method, request.raw_path)
+        answer = render(ApiError(ErrorCode.UNKNOWN))
+    if request.body_exists and not request.content.is_eof() and request.headers.get("Expect"):
+        answer.force_close()  # the client was never told to go on, so its body will not come
+    return answer
+
+
+def _as_api_error(problem: RegistryError) -> ApiError:
+    if isinstance(problem, ApiError):
+        return problem
+    if isinstance(problem, ConditionFailed):
+        return ApiError(ErrorCode.MANIFEST_INVALID, message=problem.message, status=412)
+    if isinstance(problem, StorageFull):
+        _LOG.error("%s", problem.message)
+        return ApiError(ErrorCode.UNKNOWN, message=problem.message, status=507)
+    if isinstance(problem, StorageProblem):
+        _LOG.error("%s", problem.message, exc_info=problem)
+        return ApiError(ErrorCode.UNKNOWN, message=problem.message)
+    return ApiError(ErrorCode.UNKNOWN, message=problem.message, status=400)
+
+
+def render(problem: ApiError) -> web.Response:
+    """The answer for an error."""
+    return web.Response(
+        status=problem.status,
+        body=protocol_errors.encode(problem.entries),
+        content_type="application/json",
+        headers=problem.headers,
+    )
+
+
+async def add_headers(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Name the protocol, and keep browsers from guessing types."""
+    response.headers[headers.VERSION_HEADER] = headers.VERSION_VALUE
+    response.headers["X-Content-Type-Options"] = "nosniff"

@@ -1,0 +1,104 @@
+"""
+Running a registry server until it is told to stop.
+
+Invariants: `ready` is called once, when connections are accepted; after SIGTERM or SIGINT nothing new is
+accepted, running requests get the configured time to finish, and the store is closed last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from ..errors import InvalidConfiguration
+from .app import create_app
+from .config import RegistryConfig
+from .store.base import RegistryStore
+from .store.filesystem import FilesystemStore
+from .store.memory import MemoryStore
+
+_READ_BUFFER = 1024 * 1024
+_KEEPALIVE_SECONDS = 75.0
+
+
+def open_store(config: RegistryConfig) -> RegistryStore:
+    """
+    The store that the settings ask for.
+
+    Raises:
+        InvalidConfiguration: the directory cannot be used, or another registry uses it.
+    """
+    return FilesystemStore(config.root) if config.root else MemoryStore()
+
+
+@contextlib.asynccontextmanager
+async def listening(config: RegistryConfig, store: RegistryStore) -> AsyncIterator[str]:
+    """
+    Accept connections within the block, whose value is the URL of the server; then drain.
+
+    Raises:
+        InvalidConfiguration: the address or TLS cannot be used.
+    """
+    context = None
+    if config.tls is not None:
+        from . import tls  # costs as much as the rest of the start
+
+        context = tls.load(config.tls)
+    runner = web.AppRunner(
+        create_app(config, store),
+        access_log=None,
+        handle_signals=False,
+        read_bufsize=_READ_BUFFER,
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+        shutdown_timeout=config.drain_seconds,
+        auto_decompress=False,  # blobs are stored as they come
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, config.host, config.port, ssl_context=context, backlog=1024)
+        try:
+            await site.start()
+        except OSError as problem:
+            raise InvalidConfiguration(
+                f"cannot listen on {config.host} port {config.port}: {problem.strerror or problem}",
+                hint="choose another port, or 0 for any free one",
+            ) from problem
+        yield _url(config, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _url(config: RegistryConfig, port: int) -> str:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"{'https' if config.tls else 'http'}://{host}:{port}"
+
+
+async def serve(config: RegistryConfig, *, ready: Callable[[str], None]) -> None:
+    """
+    Serve until SIGTERM or SIGINT.
+
+    Args:
+        config: the settings.
+        ready: called with the URL of the server once it accepts connections.
+
+    Raises:
+        InvalidConfiguration: the server cannot start with these settings.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    store = open_store(config)
+    try:
+        for number in signals:
+            loop.add_signal_handler(number, stop.set)
+        async with listening(config, store) as url:
+            ready(url)
+            await stop.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        store.close()

@@ -1,0 +1,47 @@
+"""
+What the handlers of one server share: its settings, its storage, its threads and its caches.
+
+Invariants: nothing here outlives its application; everything is reached through `STATE`; the fields are set
+once, by `create_app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from aiohttp import web
+
+from .auth import Authenticator
+from .config import RegistryConfig
+from .metadata import MetadataCache
+from .store.base import RegistryStore
+from .verification import VerifiedBlobs
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """One server's belongings."""
+
+    config: RegistryConfig
+    store: RegistryStore
+    authenticator: Authenticator
+    threads: ThreadPoolExecutor
+    metadata: MetadataCache
+    verified: VerifiedBlobs
+    busy_uploads: set[str] = field(default_factory=set)
+
+    async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function that may block in one of the server's threads."""
+        call = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+
+
+STATE: web.AppKey[ServerState] = web.AppKey("state", ServerState)

@@ -1,0 +1,205 @@
+"""
+Uploads in progress as files.
+
+Invariants: an upload is one file, whose size is the offset; identifiers are made here and looked up in
+memory, so what a client sends never becomes a path; the running digest is a short cut and is computed again
+from the file when it is not at hand (after a restart, a truncation, or for another algorithm).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from oci_image.digest import Digest, Hasher
+from oci_image.errors import VerificationFailed
+
+from ...errors import StorageFull
+from .durable import list_names, make_directories, storage_errors, write_all
+from .layout import Layout, flatten, unflatten
+
+_FILE_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(sha256|sha512)")
+_BLOCK = 1024 * 1024
+_VECTOR_LIMIT = 512  # well below IOV_MAX
+
+Publish = Callable[[str, Digest, str], None]
+
+
+class FileUpload:
+    """Implements `Upload`."""
+
+    def __init__(self, owner: FileUploads, repository: str, identifier: str, algorithm: str) -> None:
+        self._owner = owner
+        self._descriptor = -1
+        self._hasher: Hasher | None = None
+        self._algorithm = algorithm
+        self.repository = repository
+        self.identifier = identifier
+        self.size = 0
+        self.used = owner.clock()
+
+    @property
+    def path(self) -> str:
+        """Where the bytes are."""
+        directory = f"{self._owner.layout.uploads}/{flatten(self.repository)}"
+        return f"{directory}/{self.identifier}.{self._algorithm}"
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether no request is writing."""
+        return self._descriptor < 0
+
+    def begin(self) -> None:
+        """Create the file of a new upload."""
+        with storage_errors():
+            make_directories(self._owner.layout.uploads, flatten(self.repository))
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            os.close(os.open(self.path, flags, 0o644))
+        self._hasher = Hasher(self._algorithm)
+
+    def resume(self) -> None:
+        """Take the size of a file that an earlier process left."""
+        with storage_errors():
+            self.size = os.stat(self.path, follow_symlinks=False).st_size
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Append bytes; a full disk ends the upload."""
+        try:
+            with storage_errors():
+                for start in range(0, len(parts), _VECTOR_LIMIT):
+                    self._append(parts[start : start + _VECTOR_LIMIT])
+        except StorageFull:
+            self.discard()
+            raise
+        self.used = self._owner.clock()
+
+    def _append(self, parts: Sequence[bytes]) -> None:
+        self._open()
+        wanted = sum(map(len, parts))
+        if self._hasher is not None:
+            for part in parts:
+                self._hasher.update(part)
+        try:
+            written = os.writev(self._descriptor, parts)
+            if written < wanted:
+                write_all(self._descriptor, b"".join(parts)[written:])
+        except OSError:
+            self._hasher = None
+            self.size = os.fstat(self._descriptor).st_size
+            raise
+        self.size += wanted
+
+    def _open(self) -> None:
+        if self._descriptor < 0:
+            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_APPEND
+            self._descriptor = os.open(self.path, flags)
+
+    def truncate(self, size: int) -> None:
+        """Forget the bytes after `size`."""
+        with storage_errors():
+            self._open()
+            os.ftruncate(self._descriptor, size)
+        if size != self.size:
+            self._hasher = None
+        self.size = size
+
+    def pause(self) -> None:
+        """Close the descriptor."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self.used = self._owner.clock()
+
+    def commit(self, digest: Digest) -> None:
+        """Verify, flush, publish."""
+        try:
+            with storage_errors():
+                self._open()
+                self._verify(digest)
+                os.fsync(self._descriptor)
+            self._owner.publish(self.repository, digest, self.path)
+        except (VerificationFailed, StorageFull):
+            self.discard()
+            raise
+        self.pause()
+        self._owner.forget(self.identifier)
+
+    def _verify(self, digest: Digest) -> None:
+        hasher = self._hasher
+        if hasher is None or hasher.algorithm != digest.algorithm:
+            hasher = Hasher(digest.algorithm)
+            while block := os.pread(self._descriptor, _BLOCK, hasher.size):
+                hasher.update(block)
+        if hasher.digest() != digest:
+            raise VerificationFailed(f"the upload does not have the digest {digest}")
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._owner.forget(self.identifier)
+        with storage_errors():
+            self.pause()
+            with suppress(FileNotFoundError):
+                os.unlink(self.path)
+
+
+class FileUploads:
+    """Implements `UploadAccess`."""
+
+    def __init__(self, layout: Layout, publish: Publish, clock: Callable[[], float]) -> None:
+        self.layout = layout
+        self.publish = publish
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._sessions: dict[str, FileUpload] = {}
+        self._find_earlier()
+
+    def _find_earlier(self) -> None:
+        with storage_errors():
+            for directory in list_names(self.layout.uploads):
+                for name in list_names(f"{self.layout.uploads}/{directory}"):
+                    if matched := _FILE_NAME.fullmatch(name):
+                        upload = FileUpload(self, unflatten(directory), matched.group(1), matched.group(2))
+                        upload.resume()
+                        self._sessions[upload.identifier] = upload
+
+    def create(self, repository: str, algorithm: str = "sha256") -> FileUpload:
+        """Start an upload."""
+        upload = FileUpload(self, repository, str(uuid.uuid4()), algorithm)
+        upload.begin()
+        with self._lock:
+            self._sessions[upload.identifier] = upload
+        return upload
+
+    def find(self, repository: str, identifier: str) -> FileUpload | None:
+        """An upload of the repository."""
+        upload = self._sessions.get(identifier)
+        return upload if upload is not None and upload.repository == repository else None
+
+    def forget(self, identifier: str) -> None:
+        """Drop an upload that has ended."""
+        with self._lock:
+            self._sessions.pop(identifier, None)
+
+    def count(self) -> int:
+        """How many uploads there are."""
+        return len(self._sessions)
+
+    def expire(self, idle_seconds: float) -> int:
+        """Discard idle uploads, and the directories that are left empty."""
+        limit = self.clock() - idle_seconds
+        with self._lock:
+            idle = [upload for upload in self._sessions.values() if upload.used <= limit and upload.is_paused]
+        for upload in idle:
+            upload.discard()
+        return len(idle)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        with self._lock:
+            sessions = list(self._sessions.values())
+        for upload in sessions:
+            upload.pause()

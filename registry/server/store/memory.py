@@ -1,0 +1,221 @@
+"""
+A registry's storage in memory: for tests and for registries that live as long as a process.
+
+Invariant: one lock around every state change; bytes are immutable once they are published.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
+
+from oci_image.digest import Digest
+from oci_image.errors import VerificationFailed
+
+from .base import StoredManifest, TagCondition
+
+
+class MemoryStore:
+    """Implements `RegistryStore`."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        lock = threading.RLock()
+        self.blobs = _Blobs(lock)
+        self.tags = _Tags(lock, self.blobs)
+        self.manifests = _Manifests(lock, self.tags)
+        self.uploads = _Uploads(lock, self.blobs, clock)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class _Blobs:
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._content: dict[Digest, bytes] = {}
+        self.members: dict[str, set[Digest]] = {}
+
+    def publish(self, repository: str, digest: Digest, content: bytes) -> None:
+        with self._lock:
+            self._content[digest] = content
+            self.members.setdefault(repository, set()).add(digest)
+
+    def _get(self, repository: str, digest: Digest) -> bytes | None:
+        with self._lock:
+            return self._content.get(digest) if digest in self.members.get(repository, ()) else None
+
+    def stat(self, repository: str, digest: Digest) -> int | None:
+        content = self._get(repository, digest)
+        return None if content is None else len(content)
+
+    def open(self, repository: str, digest: Digest) -> BinaryIO | None:
+        content = self._get(repository, digest)
+        return None if content is None else io.BytesIO(content)
+
+    def mount(self, repository: str, digest: Digest, source: str) -> bool:
+        with self._lock:
+            if self._get(source, digest) is None:
+                return False
+            self.members.setdefault(repository, set()).add(digest)
+            return True
+
+    def holders(self, digest: Digest) -> Iterator[str]:
+        with self._lock:
+            if digest not in self._content:
+                return iter(())
+            return iter([name for name, members in self.members.items() if digest in members])
+
+    def delete(self, repository: str, digest: Digest) -> bool:
+        with self._lock:
+            if self._get(repository, digest) is None:
+                return False
+            self.members[repository].discard(digest)
+            if not any(digest in members for members in self.members.values()):
+                del self._content[digest]
+            return True
+
+    def quarantine(self, digest: Digest) -> None:
+        with self._lock:
+            self._content.pop(digest, None)
+
+
+class _Tags:
+    def __init__(self, lock: threading.RLock, blobs: _Blobs) -> None:
+        self._lock = lock
+        self._blobs = blobs
+        self.table: dict[str, dict[str, Digest]] = {}
+        self.manifests: dict[str, dict[Digest, StoredManifest]] = {}
+
+    def get(self, repository: str, tag: str) -> Digest | None:
+        with self._lock:
+            return self.table.get(repository, {}).get(tag)
+
+    def names(self, repository: str) -> Sequence[str] | None:
+        with self._lock:
+            known = self.manifests.get(repository) or self._blobs.members.get(repository)
+            return sorted(self.table.get(repository, ())) if known else None
+
+    def delete(self, repository: str, tag: str, condition: TagCondition | None = None) -> bool:
+        with self._lock:
+            tags = self.table.get(repository, {})
+            if tag not in tags:
+                return False
+            if condition is not None:
+                condition.check(tags[tag])
+            del tags[tag]
+            return True
+
+    def repositories(self) -> Sequence[str]:
+        with self._lock:
+            return sorted(name for name, manifests in self.manifests.items() if manifests)
+
+
+class _Manifests:
+    def __init__(self, lock: threading.RLock, tags: _Tags) -> None:
+        self._lock = lock
+        self._tags = tags
+
+    def get(self, repository: str, digest: Digest) -> StoredManifest | None:
+        with self._lock:
+            return self._tags.manifests.get(repository, {}).get(digest)
+
+    def put(
+        self,
+        repository: str,
+        manifest: StoredManifest,
+        tags: Sequence[str] = (),
+        condition: TagCondition | None = None,
+    ) -> None:
+        with self._lock:
+            table = self._tags.table.setdefault(repository, {})
+            if condition is not None and tags:
+                condition.check(table.get(tags[0]))
+            self._tags.manifests.setdefault(repository, {})[manifest.digest] = manifest
+            table.update(dict.fromkeys(tags, manifest.digest))
+
+    def delete(self, repository: str, digest: Digest) -> bool:
+        with self._lock:
+            if self._tags.manifests.get(repository, {}).pop(digest, None) is None:
+                return False
+            table = self._tags.table.get(repository, {})
+            for tag in [tag for tag, held in table.items() if held == digest]:
+                del table[tag]
+            return True
+
+    def referrers(self, repository: str, subject: Digest) -> Sequence[StoredManifest]:
+        with self._lock:
+            held = self._tags.manifests.get(repository, {}).values()
+            return sorted((m for m in held if m.subject == subject), key=lambda m: m.digest)
+
+
+class _MemoryUpload:
+    def __init__(self, owner: _Uploads, repository: str) -> None:
+        self._owner = owner
+        self._content = bytearray()
+        self.repository = repository
+        self.identifier = str(uuid.uuid4())
+        self.used = owner.clock()
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        for part in parts:
+            self._content += part
+        self.used = self._owner.clock()
+
+    def truncate(self, size: int) -> None:
+        del self._content[size:]
+
+    def pause(self) -> None:
+        self.used = self._owner.clock()
+
+    def commit(self, digest: Digest) -> None:
+        content = bytes(self._content)
+        self.discard()
+        if Digest.of(content, digest.algorithm) != digest:
+            raise VerificationFailed(f"the upload does not have the digest {digest}")
+        self._owner.blobs.publish(self.repository, digest, content)
+
+    def discard(self) -> None:
+        self._owner.forget(self.identifier)
+        self._content = bytearray()
+
+
+class _Uploads:
+    def __init__(self, lock: threading.RLock, blobs: _Blobs, clock: Callable[[], float]) -> None:
+        self._lock = lock
+        self._sessions: dict[str, _MemoryUpload] = {}
+        self.blobs = blobs
+        self.clock = clock
+
+    def create(self, repository: str, algorithm: str = "sha256") -> _MemoryUpload:
+        del algorithm  # the digest is computed at the end, whatever the algorithm
+        upload = _MemoryUpload(self, repository)
+        with self._lock:
+            self._sessions[upload.identifier] = upload
+        return upload
+
+    def find(self, repository: str, identifier: str) -> _MemoryUpload | None:
+        upload = self._sessions.get(identifier)
+        return upload if upload is not None and upload.repository == repository else None
+
+    def forget(self, identifier: str) -> None:
+        with self._lock:
+            self._sessions.pop(identifier, None)
+
+    def count(self) -> int:
+        return len(self._sessions)
+
+    def expire(self, idle_seconds: float) -> int:
+        limit = self.clock() - idle_seconds
+        with self._lock:
+            idle = [upload for upload in self._sessions.values() if upload.used <= limit]
+        for upload in idle:
+            upload.discard()
+        return len(idle)
