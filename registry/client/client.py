@@ -7,7 +7,6 @@ is about one repository asks for a token of that repository only. Governing sour
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,24 +15,21 @@ from oci_image import mediatypes
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from oci_image.documents import Document, Index, Manifest, read_manifest
-from oci_image.errors import InvalidDigest, InvalidDocument, VerificationFailed
+from oci_image.errors import InvalidDigest, VerificationFailed
 from oci_image.jsonbytes import DOCUMENT_LIMIT
 from oci_image.store.base import BlobWriter
 
-from ..errors import MalformedMessage
 from ..protocol import headers, routes
 from ..protocol.challenges import Scope, repository_scope
 from ..protocol.errors import BODY_LIMIT
 from .bodies import Body
 from .downloads import Download
-from .endpoints import resolve_location
 from .messages import Fetched, Request
+from .pages import Pages
 from .transport import Transport
 from .uploads import Upload
 
 PAGE = 1000
-_PAGES_LIMIT = 10_000
-_LIST_LIMIT = 64 * 1024 * 1024
 _CATALOG = Scope("registry", "catalog", ("*",))
 
 
@@ -233,13 +229,13 @@ class RegistryClient:
     async def tags(self, repository: str) -> tuple[str, ...]:
         """Every tag of the repository, in the registry's order."""
         what = self._what(repository, "tags")
-        return await self._listed(routes.tags(repository, n=PAGE), "tags", what, _pull(repository))
+        pages = Pages(self.transport, self.registry, what, _pull(repository))
+        return await pages.names(routes.tags(repository, n=PAGE), "tags")
 
     async def catalog(self) -> tuple[str, ...]:
         """Every repository that the registry shows to us."""
-        return await self._listed(
-            routes.catalog(n=PAGE), "repositories", f"{self.registry}: catalog", (_CATALOG,)
-        )
+        pages = Pages(self.transport, self.registry, f"{self.registry}: catalog", (_CATALOG,))
+        return await pages.names(routes.catalog(n=PAGE), "repositories")
 
     async def referrers(
         self, repository: str, digest: Digest, artifact_type: str = ""
@@ -250,47 +246,16 @@ class RegistryClient:
         Raises:
             InvalidDocument: the registry's list is not an index.
         """
-        what = self._what(repository, f"referrers of {digest}")
-        target: str | None = routes.referrers(repository, digest, artifact_type=artifact_type)
-        found: list[Descriptor] = []
-        for _ in range(_PAGES_LIMIT):
-            if target is None:
-                break
-            answer = await self._fetch(
-                "GET",
-                target,
-                what,
-                fields={"Accept": mediatypes.OCI_INDEX},
-                scopes=_pull(repository),
-                accepted=(200, 404),
-                limit=DOCUMENT_LIMIT,
-            )
-            if answer.status == 404:
-                found = await self._tagged_referrers(repository, digest)
-                break
-            found += _index_of(read_manifest(answer.body, mediatypes.OCI_INDEX, what)).manifests
-            target = _next(answer)
+        pages = Pages(
+            self.transport, self.registry, self._what(repository, f"referrers of {digest}"), _pull(repository)
+        )
+        found = await pages.entries(routes.referrers(repository, digest, artifact_type=artifact_type))
+        if found is None:
+            tag = routes.referrers_tag(digest)
+            head = await self.head_manifest(repository, tag, (mediatypes.OCI_INDEX,))
+            document = head and await self.get_manifest(repository, head.digest, (mediatypes.OCI_INDEX,))
+            found = document.value.manifests if document and isinstance(document.value, Index) else ()
         return tuple(item for item in found if artifact_type in ("", item.artifact_type))
-
-    async def _tagged_referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
-        tag = routes.referrers_tag(digest)
-        if await self.head_manifest(repository, tag, (mediatypes.OCI_INDEX,)) is None:
-            return []
-        return list(_index_of(await self.get_manifest(repository, tag, (mediatypes.OCI_INDEX,))).manifests)
-
-    async def _listed(
-        self, target: str, member: str, what: str, scopes: tuple[Scope, ...]
-    ) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        following: str | None = target
-        for _ in range(_PAGES_LIMIT):
-            if following is None:
-                return tuple(found)
-            answer = await self._fetch("GET", following, what, scopes=scopes, limit=_LIST_LIMIT)
-            names = _names(answer.body, member, what)
-            following = _next(answer) if found.keys() | set(names) != found.keys() else None
-            found.update(dict.fromkeys(names))
-        raise MalformedMessage(f"{what}: the list does not end")
 
     async def _fetch(
         self,
@@ -341,26 +306,3 @@ def _verify(data: bytes, expected: Digest, what: str) -> None:
     actual = Digest.of(data, expected.algorithm)
     if actual != expected:
         raise VerificationFailed(f"{what}: expected the digest {expected}, got {actual}")
-
-
-def _index_of(document: Document[Manifest | Index]) -> Index:
-    if not isinstance(document.value, Index):
-        raise InvalidDocument("a list of referrers is not an index")
-    return document.value
-
-
-def _next(answer: Fetched) -> str | None:
-    link = headers.parse_next_link(answer.headers.get("Link", ""))
-    return None if link is None else resolve_location(answer.url, link)
-
-
-def _names(body: bytes, member: str, what: str) -> list[str]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
-    # The reference implementation says null for an empty page.
-    names = (value.get(member) or []) if isinstance(value, dict) else None
-    if not isinstance(names, list):
-        raise MalformedMessage(f"{what}: the answer is not a list")
-    return [str(name) for name in names]

@@ -106,6 +106,9 @@ class Upload:
                 if not body.restartable:
                     raise UploadProblem(f"{problem.message}; its bytes cannot be read again") from problem
                 last = problem
+            except Exception:
+                await self.cancel()  # the body's own fault: nothing will follow
+                raise
             offset = await self._resume(body)
             failures = 1 if offset > reached else failures + 1
             reached = max(reached, offset)
