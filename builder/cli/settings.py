@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 
 VERSION = "0.1.0"
+USER_NAMESPACE = "PYBUILD_USERNS"
+"""Set by `runtime.userns` for the second execution inside a user namespace (its MARK)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,9 @@ class Settings:
     source_date_epoch: str | None
     tls_ca: str | None
     insecure_registries: tuple[str, ...]
+    proxies: dict[str, str]
+    no_proxy: tuple[str, ...]
+    in_user_namespace: bool
     environment: dict[str, str]
 
     @classmethod
@@ -39,19 +44,29 @@ class Settings:
             color="NO_COLOR" not in env and env.get("TERM") != "dumb",
             source_date_epoch=env.get("SOURCE_DATE_EPOCH") or None,
             tls_ca=env.get("SSL_CERT_FILE") or None,
-            insecure_registries=tuple(
-                name.strip() for name in env.get("PYBUILD_INSECURE_REGISTRIES", "").split(",") if name.strip()
-            ),
+            insecure_registries=_list(env.get("PYBUILD_INSECURE_REGISTRIES", "")),
+            proxies={
+                scheme: env[name]
+                for scheme in ("http", "https")
+                for name in (f"{scheme.upper()}_PROXY", f"{scheme}_proxy")
+                if env.get(name)
+            },
+            no_proxy=_list(env.get("no_proxy") or env.get("NO_PROXY") or ""),
+            in_user_namespace=USER_NAMESPACE in env,
             environment=env,
         )
 
 
 def default_root(env: dict[str, str]) -> str:
     """The store of the user: system wide for root, below XDG_DATA_HOME for everybody else."""
-    if os.geteuid() == 0 and "PYBUILD_USER_NAMESPACE" not in env:
+    if os.geteuid() == 0 and USER_NAMESPACE not in env:
         return "/var/lib/pybuild"
     data = env.get("XDG_DATA_HOME") or os.path.join(_home(env), ".local", "share")
     return os.path.join(data, "pybuild")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _home(env: dict[str, str]) -> str:

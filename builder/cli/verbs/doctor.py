@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     args = p.parse_args(arguments)
     settings = Settings.read(args.root)
     import builder
-    from runtime.probe import probe
+    from runtime.probe import can_sandbox, probe
 
     python = ".".join(map(str, sys.version_info[:3]))
     print(f"pybuild {VERSION}, Python {python}, {os.path.dirname(os.path.dirname(builder.__file__))}")
@@ -29,9 +29,7 @@ def main(arguments: list[str]) -> int:
         print(f"  {'ok' if capability.ok else 'missing':<8} {capability.name}: {capability.detail}")
         if not capability.ok and capability.remedy:
             print(f"           {capability.remedy}")
-        if not capability.ok and capability.required:
-            status = 3
-    return status
+    return 3 if status or not can_sandbox().ok else 0
 
 
 def _store(root: str) -> str:

@@ -11,7 +11,7 @@ from oci_image.reference import DEFAULT_REGISTRY
 from ...errors import InvalidOption
 from ..options import verb
 from ..settings import Settings
-from ..wiring import credential_store, open_transport
+from ..transfers import credential_store, transport_options
 
 
 def main(arguments: list[str]) -> int:
@@ -35,12 +35,11 @@ def main(arguments: list[str]) -> int:
 
 async def _login(settings: Settings, server: str, username: str, password: str) -> None:
     from registry.client.credentials import Credentials
-    from registry.client.login import login
+    from registry.client.transfer import login
 
     credentials = Credentials(username=username, password=password)
-    async with open_transport(settings) as transport:
-        kept = await login(transport, server, credentials)
-    credential_store(settings).store(server, kept)
+    await login(server, credentials, transport_options(settings))
+    credential_store(settings).store(server, credentials)
 
 
 def _ask(args: object) -> tuple[str, str]:

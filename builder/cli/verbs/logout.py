@@ -8,7 +8,7 @@ from oci_image.reference import DEFAULT_REGISTRY
 
 from ..options import verb
 from ..settings import Settings
-from ..wiring import credential_store
+from ..transfers import credential_store
 
 
 def main(arguments: list[str]) -> int:

@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         "quiet" if args.quiet else args.progress, sys.stderr, color=settings.color
     ) as progress:
         digest = asyncio.run(
-            push_image(settings, store, found.descriptor, reference, args.compression, progress)
+            push_image(settings, store, found.descriptor, reference, progress, compression=args.compression)
         )
     print(f"{reference.familiar_name}@{digest}")
     return 0

@@ -1,0 +1,94 @@
+"""
+Puts the real effects together: the local store, registries, sandboxes and root filesystems of this machine.
+
+The composition root of the command line. Everything is opened lazily, so that a verb pays for what it uses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from ..cache import SqliteCacheIndex
+from ..host import Host
+from ..layersource import StoreLayers
+from ..local import LocalStore
+from ..resolve import StoreResolver
+from ..scratch import Scratch
+from ..statcache import StatCache
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from runtime.sandbox import LinuxSandbox
+
+    from ..rootfs.base import RootfsDriver
+
+
+@contextmanager
+def open_host(settings: Settings, store: LocalStore) -> Iterator[Host]:
+    """The effects of a build over the local store; everything that was opened is closed at the end."""
+    from .transfers import Fetcher
+
+    with ExitStack() as stack:
+        fetcher = Fetcher(settings, store)
+        layers = StoreLayers(store.blobs, store.state, notes=store.notes, fetch=fetcher.layers)
+        cache = SqliteCacheIndex(os.path.join(store.state, "cache.db"))
+        stack.callback(cache.close)
+        scratch = Scratch(store.state)
+        stack.callback(scratch.close)
+        lazy = _Lazy(stack, store, layers, scratch, user_namespace=settings.in_user_namespace)
+        yield Host(
+            blobs=store.blobs,
+            tags=store.tags,
+            layers=layers,
+            resolver=StoreResolver(store.tags, store.blobs, fetcher.image),
+            cache=cache,
+            stats=StatCache(os.path.join(store.state, "stats")),
+            rootfs=lazy.rootfs,
+            sandbox=lazy.sandbox,
+            state=store.state,
+            user_namespace=settings.in_user_namespace,
+        )
+
+
+class _Lazy:
+    """Makes the sandbox and the root filesystem driver when the first step asks for them."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        store: LocalStore,
+        layers: StoreLayers,
+        scratch: Scratch,
+        *,
+        user_namespace: bool,
+    ) -> None:
+        self._stack = stack
+        self._store = store
+        self._layers = layers
+        self._scratch = scratch
+        self._user_namespace = user_namespace
+        self._sandbox: LinuxSandbox | None = None
+        self._driver: RootfsDriver | None = None
+
+    def sandbox(self) -> LinuxSandbox:
+        if self._sandbox is None:
+            from runtime.sandbox import LinuxSandbox
+
+            self._sandbox = self._stack.enter_context(LinuxSandbox())
+        return self._sandbox
+
+    def rootfs(self) -> RootfsDriver:
+        if self._driver is None:
+            from ..rootfs.open import open_driver
+
+            self._driver = open_driver(
+                self._store.blobs,
+                self._layers,
+                self._scratch,
+                self._store.state,
+                user_namespace=self._user_namespace,
+            )
+        return self._driver
