@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from ..errors import Unauthorized
-from ..protocol.challenges import Challenge, Scope, basic
+from ..protocol.challenges import Challenge, Scope, basic, repository_scope
 from .htpasswd import PasswordFile
 
 
@@ -27,11 +27,13 @@ class Caller:
 
     Attributes:
         name: the user; empty for an anonymous caller.
-        grants: what the caller may do; None for everything.
+        grants: what this request's credentials allow; None for everything.
+        may_read: whether the *user* may pull from a repository, whatever this request's token was asked for.
     """
 
     name: str = ""
     grants: tuple[Scope, ...] | None = None
+    may_read: Callable[[str], bool] | None = None
 
     def may(self, wanted: Scope) -> bool:
         """Whether every action of the scope is granted."""
@@ -42,6 +44,16 @@ class Caller:
             if (grant.type, grant.name) == (wanted.type, wanted.name):
                 granted.update(grant.actions)
         return "*" in granted or granted.issuperset(wanted.actions)
+
+    def may_mount_from(self, repository: str) -> bool:
+        """
+        Whether blobs of the repository may be mounted elsewhere, which lets the caller read them.
+
+        Tokens name the repository that is pushed to and seldom the source, so the user's own right counts.
+        """
+        if self.may_read is not None:
+            return self.may_read(repository)
+        return self.may(repository_scope(repository, "pull"))
 
 
 Authenticator = Callable[[web.Request, tuple[Scope, ...]], Awaitable[Caller]]

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from ..errors import ApiError, InvalidConfiguration, MalformedMessage
 from ..protocol import tokens
-from ..protocol.challenges import Scope, basic, bearer, parse_scopes
+from ..protocol.challenges import Scope, basic, bearer, parse_scopes, repository_scope
 from ..protocol.errors import ErrorCode
 from .auth import Caller, read_basic, unauthorized
 from .config import TokenAuth
@@ -50,7 +50,10 @@ class TokenIssuer:
         except tokens.InvalidToken as problem:
             challenge = bearer(self._realm(request), self._config.service, scopes, "invalid_token")
             raise unauthorized(challenge, problem.message) from problem
-        caller = Caller(claims.subject, claims.access)
+        user = claims.subject
+        caller = Caller(
+            user, claims.access, lambda name: self._grant(user, repository_scope(name, "pull")) is not None
+        )
         if not all(caller.may(scope) for scope in scopes):
             challenge = bearer(self._realm(request), self._config.service, scopes, "insufficient_scope")
             raise unauthorized(challenge, "the token does not allow this")

@@ -20,7 +20,6 @@ from oci_image.reference import is_repository_name
 
 from ..errors import ApiError, MalformedMessage
 from ..protocol import headers, routes
-from ..protocol.challenges import repository_scope
 from ..protocol.errors import ErrorCode
 from .bodies import receive
 from .requests import Call, read_digest
@@ -71,7 +70,7 @@ async def _mount(call: Call, text: str, source: str | None) -> Digest | None:
         blobs = state.store.blobs
         candidates = blobs.holders(digest) if source is None else iter([source])
         for name in candidates:
-            readable = is_repository_name(name) and call.caller.may(repository_scope(name, "pull"))
+            readable = is_repository_name(name) and call.caller.may_mount_from(name)
             if readable and blobs.mount(call.repository, digest, name):
                 return True
         return False
