@@ -20,7 +20,7 @@ from ..errors import StoreProblem, UnsafeLayer
 from .directories import Directories
 from .entry import Entry, Kind
 from .extract import Refusals, make_node, set_owner, set_xattrs, write_file
-from .pathsafe import parent_of, shown
+from .pathsafe import ancestors, parent_of, shown
 from .placement import Placement
 from .read import LayerReader, Limits
 from .remove import remove_at, remove_tree
@@ -132,12 +132,13 @@ class _Application:
 
     def hide(self) -> None:
         """Let the layer hide what it hides of those below; after all members, so that their order is of no matter."""
-        kinds = self.placement.kinds
-        for path in sorted(self.placement.hidden):
+        kinds, hidden = self.placement.kinds, self.placement.hidden
+        for path in sorted(hidden):
             kind = kinds.get(path)
             try:
                 if kind is None:
-                    self._hide_name(path)
+                    covered = not hidden.isdisjoint(ancestors(path))
+                    self._hide_name(path, covered=covered)
                 elif kind is Kind.DIRECTORY and self._overlay:
                     self._mark_opaque(path)
                 elif kind is Kind.DIRECTORY:
@@ -167,9 +168,7 @@ class _Application:
         if entry.kind is Kind.FILE:
             write_file(above, name, path, entry, payload, self._refusals)
         elif entry.kind is Kind.HARDLINK:
-            target = self.placement.target(entry)
-            if target == path:
-                raise UnsafeLayer(f"{shown(path)}: a hardlink to itself")
+            target = self.placement.target(entry, path)
             # A second descriptor, for opening the target's directory may close the first one.
             holder = os.dup(above)
             try:
@@ -225,12 +224,13 @@ class _Application:
         """A name of a directory for calls that take no directory descriptor, opened as safely as any other."""
         return f"/proc/self/fd/{self.directories.open(path)}/."
 
-    def _hide_name(self, path: str) -> None:
+    def _hide_name(self, path: str, *, covered: bool) -> None:
         above = self.directories.open(parent_of(path))
         name = path.rpartition("/")[2]
         self.directories.forget(path)
         remove_at(above, name)
-        if self._overlay:
+        # In an opaque directory there is nothing to hide, and overlayfs would list the device there.
+        if self._overlay and not covered:
             make_node(above, name, path, Entry(path, Kind.CHARACTER, 0), self._refusals)
 
     def _mark_opaque(self, path: str) -> None:

@@ -68,7 +68,7 @@ class LayerIndex:
             if path is None:
                 continue
             if entry.kind is Kind.HARDLINK:
-                target, place = rows[placement.target(entry)]
+                target, place = rows[placement.target(entry, path)]
                 rows[path] = target._replace(path=path), place
             elif path == entry.path:
                 rows[path] = entry, offset

@@ -38,6 +38,15 @@ def parent_of(path: str) -> str:
     return path.rpartition("/")[0]
 
 
+def ancestors(path: str) -> list[str]:
+    """The directories above a path, the root included, the path itself not."""
+    above = []
+    while path:
+        path = path.rpartition("/")[0]
+        above.append(path)
+    return above
+
+
 def shown(name: str) -> str:
     """A name for a message: printable and not too long."""
     text = name if len(name) <= 200 else name[:197] + "..."

@@ -56,23 +56,25 @@ class Placement:
             raise UnsafeLayer(f"{shown(path)}: overlayfs takes a character device 0:0 for a removed file")
         return path
 
-    def target(self, entry: Entry) -> str:
+    def target(self, entry: Entry, path: str) -> str:
         """
-        The path in this layer that a hardlink stands for.
+        The path in this layer that a hardlink, which was placed at a path, stands for.
 
         Raises:
-            UnsafeLayer: this layer does not hold it (so far), or it is a directory.
+            UnsafeLayer: this layer does not hold it (so far), or it is a directory or the hardlink itself.
         """
         parent, slash, name = entry.link.rpartition("/")
         if self.kinds.get(parent) is not Kind.DIRECTORY:
             parent = self._directory(parent, entry.path)
             slash = "/" if parent else ""
-        path = f"{parent}{slash}{name}"
-        kind = self.kinds.get(path)
+        target = f"{parent}{slash}{name}"
+        kind = self.kinds.get(target)
+        if target == path:
+            raise UnsafeLayer(f"{shown(path)}: a hardlink to itself")
         if kind is None or kind is Kind.DIRECTORY:
             reason = "is a directory" if kind is Kind.DIRECTORY else "is not in this layer before it"
             raise UnsafeLayer(f"{shown(entry.path)}: the hardlink's target {shown(entry.link)} {reason}")
-        return path
+        return target
 
     def _is_mark(self, path: str) -> bool:
         if is_aufs_metadata(path):
@@ -99,6 +101,7 @@ class Placement:
                 del self.kinds[other]
                 self._targets.pop(other, None)
                 self.implied.discard(other)
+            self.hidden = {hidden for hidden in self.hidden if not hidden.startswith(below)}
         elif before is not Kind.DIRECTORY and kind is Kind.DIRECTORY:
             # What was below went away with the first of the two.
             self.hidden.add(path)
