@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from oci_image.digest import Digest
 from oci_image.image import Image, Layer
 from oci_image.platform import Platform
 from oci_image.reference import Reference
@@ -27,6 +28,15 @@ if TYPE_CHECKING:  # loaded only when something must run
 
 class Resolver(Protocol):
     """Finds base images."""
+
+    def local(self, reference: Reference, platform: Platform) -> Image | None:
+        """
+        The local image of a name for a platform, without waiting; None when a registry has to be asked.
+
+        Raises:
+            CannotResolve: the image is here, but damaged.
+        """
+        ...
 
     async def resolve(self, reference: Reference, platform: Platform, *, pull: bool) -> Image:
         """
@@ -49,6 +59,10 @@ class LayerSource(Protocol):
 
     def index(self, layer: Layer) -> LayerIndex:
         """The list of a layer's entries (blocking; the layer must be here)."""
+        ...
+
+    def remember(self, diff_id: Digest, index: LayerIndex) -> None:
+        """Keep the index of a layer that was just written with exactly these entries (blocking)."""
         ...
 
     def open_tar(self, layer: Layer) -> TarReader:

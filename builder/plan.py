@@ -1,0 +1,228 @@
+"""
+The plan: a Dockerfile and a request become a graph of steps, before anything runs.
+
+Only stages that the target needs are lowered; those it does not need are neither resolved nor looked at
+beyond their syntax. Base images are resolved together. Equal steps have equal digests, whichever stage they
+stand in. Governing text: the Dockerfile reference; numbering and messages follow BuildKit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dockerfile_grammar.errors import DockerfileError
+from dockerfile_grammar.instructions import Instruction
+from dockerfile_grammar.parser import Dockerfile
+from dockerfile_grammar.spans import Span
+from dockerfile_grammar.stages import Stage
+from oci_image.errors import ImageError
+from oci_image.image import Image
+from oci_image.platform import Platform, local_platform
+
+from .context import BuildContext
+from .errors import BuildError
+from .graph import BuildGraph, Origin, Step, Target
+from .host import Resolver
+from .loop import needs_loop
+from .lowering import files, metadata, run  # noqa: F401 - they register their lowerings
+from .lowering.arguments import epoch_of, global_arguments, unconsumed
+from .lowering.base import Start, empty_state, image_state, stage_state
+from .lowering.dispatch import lower
+from .lowering.state import Scope, StageState
+from .ops import BaseImage, Scratch
+from .request import BuildRequest
+from .stages import ImageNeed, StagePlan, Stages
+
+
+async def plan(
+    dockerfile: Dockerfile,
+    request: BuildRequest,
+    contexts: Mapping[str, BuildContext],
+    resolver: Resolver,
+    *,
+    platform: Platform,
+    build_platform: Platform | None = None,
+) -> BuildGraph:
+    """
+    Plan a build; reads the build context, and waits for registries only.
+
+    Args:
+        dockerfile: what to build.
+        request: how.
+        contexts: build contexts by name, "" for the main one.
+        resolver: finds base images.
+        platform: what the image is for.
+        build_platform: what is built on; this machine by default.
+
+    Raises:
+        DockerfileError: something is wrong in the Dockerfile.
+        BuildError: a source, base image or option cannot be used; both have the span.
+    """
+    planner = _Planner(dockerfile, request, contexts, platform, build_platform or local_platform())
+    target = planner.stages.target(request.target)
+    await planner.reach(target, resolver)
+    return planner.graph(target)
+
+
+class _Planner:
+    def __init__(
+        self,
+        dockerfile: Dockerfile,
+        request: BuildRequest,
+        contexts: Mapping[str, BuildContext],
+        platform: Platform,
+        build_platform: Platform,
+    ) -> None:
+        target_name = request.target or dockerfile.stages[-1].name or ""
+        self._dockerfile = dockerfile
+        self._request = request
+        self._contexts = contexts
+        self._platform = platform
+        self._global_args = global_arguments(
+            dockerfile, request.build_args, target=target_name, platform=platform, build=build_platform
+        )
+        self._epoch, self._epoch_given = epoch_of(request, self._global_args)
+        self.stages = Stages(dockerfile, self._global_args, platform)
+        self._images: dict[ImageNeed, Image] = {}
+        self._plans: dict[int, StagePlan] = {}
+        self._states: dict[int, StageState] = {}
+        self._warnings: list[str] = []
+
+    async def reach(self, target: Stage, resolver: Resolver) -> None:
+        """Find the stages that the target needs, and resolve their images."""
+        waiting = [target.index]
+        while waiting:
+            drafts = [self.stages.plan(index) for index in waiting if index not in self._plans]
+            needs = {draft.image: draft.stage.base.span for draft in drafts if draft.image}
+            await self._resolve(needs, resolver)
+            for draft in drafts:
+                image = self._images[draft.image] if draft.image else None
+                self._plans[draft.stage.index] = self.stages.with_triggers(draft, image)
+            used = [plan for plan in self._plans.values() for draft in drafts if plan.stage == draft.stage]
+            await self._resolve({n: s for plan in used for n, s in plan.images.items()}, resolver)
+            waiting = sorted({index for plan in used for index in plan.needed} - self._plans.keys())
+
+    async def _resolve(self, needs: Mapping[ImageNeed, Span], resolver: Resolver) -> None:
+        missing: list[ImageNeed] = []
+        for need, span in needs.items():
+            if need in self._images:
+                continue
+            try:
+                image = None if self._request.pull else resolver.local(need.reference, need.platform)
+            except BuildError as problem:
+                raise _placed(problem, span) from None
+            if image is None:
+                missing.append(need)
+            else:
+                self._images[need] = image
+        if not missing:
+            return
+        await needs_loop()
+        import asyncio
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._ask(need, needs[need], resolver)) for need in missing]
+        except BaseExceptionGroup as problems:
+            raise problems.exceptions[0] from None
+        self._images.update(zip(missing, (task.result() for task in tasks), strict=True))
+
+    async def _ask(self, need: ImageNeed, span: Span, resolver: Resolver) -> Image:
+        try:
+            return await resolver.resolve(need.reference, need.platform, pull=self._request.pull)
+        except (BuildError, ImageError) as problem:
+            raise self.stages.unresolvable(need, problem, span) from problem
+
+    def graph(self, target: Stage) -> BuildGraph:
+        """Lower the stages in order."""
+        for index in sorted(self._plans):
+            self._states[index] = self._lower_stage(self._plans[index])
+        state = self._states[target.index]
+        labels = {**state.config.config.labels, **self._request.labels}
+        state = state.with_run_config(labels=labels)
+        name = target.name or (f"stage-{target.index}" if len(self._dockerfile.stages) > 1 else "")
+        warnings = [
+            *(
+                f"{warning.rule}: {warning.message} (line {warning.span.end_line})"
+                for warning in self._dockerfile.warnings
+            ),
+            *self._warnings,
+        ]
+        unused = unconsumed(self._dockerfile, self._request.build_args)
+        if unused:
+            warnings.append(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed")
+        return BuildGraph(
+            targets=(Target(name=name, head=state.head, config=state.config),),
+            warnings=tuple(dict.fromkeys(warnings)),
+        )
+
+    def _lower_stage(self, plan: StagePlan) -> StageState:
+        state = self._start(plan)
+        scope = Scope(
+            request=self._request,
+            escape=self._dockerfile.escape,
+            epoch=self._epoch,
+            epoch_given=self._epoch_given,
+            global_args=self._global_args,
+            contexts=self._contexts,
+            step_of=lambda reference, span: self._step_of(plan, reference, span),
+        )
+        for number, instruction in enumerate(plan.instructions):
+            state = _lowered(instruction, state, scope, trigger=number < plan.triggers)
+        return state
+
+    def _start(self, plan: StagePlan) -> StageState:
+        start = Start(
+            stage=plan.title,
+            span=plan.stage.base.span,
+            platform=plan.platform,
+            epoch=self._epoch,
+            total=plan.total,
+            no_cache=self._request.no_cache,
+        )
+        if plan.parent is not None:
+            return stage_state(self._states[plan.parent], start)
+        if plan.image is None:
+            return empty_state(start)
+        image = self._images[plan.image]
+        found = image.config.value.platform
+        if not found.serves(plan.platform):
+            self._warnings.append(
+                f"InvalidBaseImagePlatform: Base image {plan.stage.base.image} was pulled with platform"
+                f' "{found}", expected "{plan.platform}" for current build'
+                f" (line {plan.stage.base.span.start_line})"
+            )
+            start = replace(start, platform=found)
+        return image_state(image, str(plan.image.reference.with_digest(image.manifest.digest)), start)
+
+    def _step_of(self, plan: StagePlan, reference: str, span: Span) -> Step:
+        """The result of what ``--from`` names."""
+        source = plan.sources[reference]
+        if isinstance(source, int):
+            return self._states[source].head
+        if source is None:
+            return Step(Scratch(), (), Origin(name="FROM scratch", span=span))
+        image = self._images[source]
+        name = str(source.reference.with_digest(image.manifest.digest))
+        return Step(BaseImage(image.layers), (), Origin(name=f"FROM {name}", span=span))
+
+
+def _lowered(instruction: Instruction, state: StageState, scope: Scope, *, trigger: bool) -> StageState:
+    try:
+        after = lower(instruction, state, scope)
+    except DockerfileError as problem:
+        raise problem.located(instruction.span) from None
+    except BuildError as problem:
+        raise _placed(problem, instruction.span) from problem.__cause__
+    if not trigger or after.head is state.head:
+        return after
+    step = after.head
+    origin = replace(step.origin, name=f"ONBUILD {step.origin.name}")
+    return replace(after, head=Step(step.op, step.inputs, origin))
+
+
+def _placed(problem: BuildError, span: Span) -> BuildError:
+    if problem.span is None:
+        problem.span = span
+    return problem

@@ -1,0 +1,230 @@
+"""
+What each stage of a Dockerfile is made of: its base, its instructions with triggers, and what it takes from.
+
+A name in ``FROM`` or ``--from`` means the latest earlier stage of that name, then an image; a number in
+``--from`` counts stages. Stages can only take from earlier ones, so nothing here can be circular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from dockerfile_grammar import words
+from dockerfile_grammar.errors import DockerfileError, UndefinedStage
+from dockerfile_grammar.instructions import Add, Copy, From, Instruction, Onbuild, Run, Workdir
+from dockerfile_grammar.parser import Dockerfile
+from dockerfile_grammar.spans import Span
+from dockerfile_grammar.stages import Stage
+from dockerfile_grammar.suggest import did_you_mean
+from oci_image.errors import ImageError, InvalidPlatform, InvalidReference
+from oci_image.image import Image
+from oci_image.platform import Platform
+from oci_image.reference import Reference
+
+from .errors import BuildError, CannotResolve, InvalidOption
+from .lowering.base import triggers
+
+SCRATCH = "scratch"
+"""The name of the empty filesystem; never an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageNeed:
+    """An image that has to be resolved."""
+
+    reference: Reference
+    platform: Platform
+
+
+StageSource: TypeAlias = int | ImageNeed | None
+"""What ``--from`` stands for: the index of a stage, an image, or nothing (`SCRATCH`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """
+    One stage, ready to be lowered.
+
+    It starts from the stage `parent`, from `image`, or from nothing. The first `triggers` of its
+    instructions are those of ONBUILD. `sources` says what each ``--from`` stands for.
+    """
+
+    stage: Stage
+    title: str
+    platform: Platform
+    parent: int | None = None
+    image: ImageNeed | None = None
+    instructions: tuple[Instruction, ...]
+    triggers: int = 0
+    sources: Mapping[str, StageSource] = field(default_factory=dict)
+    images: Mapping[ImageNeed, Span] = field(default_factory=dict)
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """The indexes of the stages that this one takes from."""
+        indexes = [source for source in self.sources.values() if isinstance(source, int)]
+        return frozenset(indexes if self.parent is None else [*indexes, self.parent])
+
+    @property
+    def total(self) -> int:
+        """How many steps progress shows for the stage: the image it starts from, and each layer."""
+        steps = sum(
+            isinstance(instruction, Add | Copy | Run)
+            or (isinstance(instruction, Workdir) and instruction.path != "/")
+            for instruction in self.instructions
+        )
+        return steps + (self.image is not None)
+
+
+class Stages:
+    """
+    The stages of one Dockerfile.
+
+    Args:
+        dockerfile: the file.
+        global_args: what FROM lines see.
+        platform: the platform of stages that ask for none.
+    """
+
+    def __init__(self, dockerfile: Dockerfile, global_args: Mapping[str, str], platform: Platform) -> None:
+        self._dockerfile = dockerfile
+        self._global_args = global_args
+        self._platform = platform
+
+    def target(self, name: str) -> Stage:
+        """
+        The stage to build: by name, then by number; the last one for "".
+
+        Raises:
+            UndefinedStage: there is no such stage.
+        """
+        return self._dockerfile.target(name or None)
+
+    def plan(self, index: int) -> StagePlan:
+        """
+        A stage without triggers and sources: those need its base.
+
+        Raises:
+            DockerfileError: a variable of the FROM line cannot be expanded.
+            BuildError: the name of the base cannot be used.
+        """
+        stages = self._dockerfile.stages
+        stage = stages[index]
+        base = stage.base
+        plan = StagePlan(
+            stage=stage,
+            title=(stage.name or f"stage-{index}") if len(stages) > 1 else "",
+            platform=self._stage_platform(base),
+            instructions=stage.instructions,
+        )
+        name = self._expanded(base.image, base)
+        if not name:
+            raise InvalidOption(f"base name ({base.image}) should not be blank", span=base.span)
+        parent = next((s.index for s in reversed(stages[:index]) if s.name == name.lower()), None)
+        if parent is not None:
+            return replace(plan, parent=parent, platform=self.plan(parent).platform)
+        if name == SCRATCH:
+            return plan
+        return replace(plan, image=self._image(name, plan.platform, base.span))
+
+    def with_triggers(self, plan: StagePlan, image: Image | None) -> StagePlan:
+        """
+        The stage with what its base triggers, and with everything that its instructions take from.
+
+        Args:
+            plan: the stage.
+            image: its base, where that is an image.
+
+        Raises:
+            DockerfileError: a trigger cannot be parsed, or a stage is taken from that comes later.
+            BuildError: the name of an image cannot be used.
+        """
+        texts: tuple[str, ...] = ()
+        if image is not None:
+            texts = image.config.value.config.on_build
+        elif plan.parent is not None:
+            parent = self._dockerfile.stages[plan.parent]
+            texts = tuple(one.trigger for one in parent.instructions if isinstance(one, Onbuild))
+        fired = triggers(texts, plan.stage.base, self._dockerfile.escape)
+        instructions = (*fired, *plan.stage.instructions)
+        sources: dict[str, StageSource] = {}
+        images: dict[ImageNeed, Span] = {}
+        for name, span in _taken_from(instructions):
+            source = sources[name] = self._source(name, plan.stage, span)
+            if isinstance(source, ImageNeed):
+                images.setdefault(source, span)
+        return replace(plan, instructions=instructions, triggers=len(fired), sources=sources, images=images)
+
+    def unresolvable(self, need: ImageNeed, problem: BuildError | ImageError, span: Span) -> BuildError:
+        """The error for an image that was not found, with the place and a hint about stages."""
+        near = did_you_mean(need.reference.familiar_name, self._names())
+        hint = f"{near} (a stage of this file)" if near else problem.hint
+        return CannotResolve(problem.message, span=span, hint=hint)
+
+    def _names(self) -> list[str]:
+        return [stage.name for stage in self._dockerfile.stages if stage.name]
+
+    def _stage_platform(self, base: From) -> Platform:
+        if base.platform is None:
+            return self._platform
+        text = self._expanded(base.platform, base)
+        if not text:
+            raise InvalidOption(f"empty platform value from expression {base.platform}", span=base.span)
+        try:
+            return Platform.parse(text)
+        except InvalidPlatform as problem:
+            raise InvalidOption(
+                f"failed to parse platform {base.platform}: {problem.message}", span=base.span
+            ) from problem
+
+    def _expanded(self, word: str, base: From) -> str:
+        try:
+            return words.expand(word, self._global_args.get, escape=self._dockerfile.escape)
+        except DockerfileError as problem:
+            raise problem.located(base.span) from None
+
+    def _image(self, name: str, platform: Platform, span: Span) -> ImageNeed:
+        try:
+            return ImageNeed(Reference.parse(name), platform)
+        except InvalidReference as problem:
+            hint = did_you_mean(name, self._names()) or problem.hint
+            raise CannotResolve(problem.message, span=span, hint=hint) from problem
+
+    def _source(self, name: str, stage: Stage, span: Span) -> StageSource:
+        if "$" in name:
+            raise InvalidOption(
+                f"--from={name}: variable expansion is not supported for --from",
+                span=span,
+                hint="define a stage with FROM, using an ARG from in front of the first FROM",
+            )
+        found = self._dockerfile.stage(name, before=stage.index)
+        if found is not None:
+            return found.index
+        later = self._dockerfile.stage(name)
+        if later is not None and later.index == stage.index:
+            raise UndefinedStage(f"circular dependency detected on stage: {name}", span=span)
+        if later is not None:
+            raise UndefinedStage(
+                f"cannot take from stage {name}: it is defined later, at {later.base.span}",
+                span=span,
+                hint="move the stage up: stages see the ones above them only",
+            )
+        if name.isascii() and name.isdecimal():
+            raise UndefinedStage(
+                f"invalid stage index {name}: the file has {len(self._dockerfile.stages)} stages, from 0 on",
+                span=span,
+            )
+        return None if name == SCRATCH else self._image(name, self._platform, span)
+
+
+def _taken_from(instructions: tuple[Instruction, ...]) -> Iterator[tuple[str, Span]]:
+    """Every name that ``COPY --from`` and ``RUN --mount=from`` give, with its place."""
+    for instruction in instructions:
+        if isinstance(instruction, Copy) and instruction.from_ is not None:
+            yield instruction.from_, instruction.span
+        elif isinstance(instruction, Run):
+            for mount in instruction.mounts:
+                if mount.from_ is not None:
+                    yield mount.from_, instruction.span
