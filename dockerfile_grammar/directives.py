@@ -7,7 +7,6 @@ Governing text: "Parser directives" in the Dockerfile reference.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 
@@ -130,6 +129,8 @@ def find_directive(
 
 
 def _json_directive(name: str, text: str, filename: str) -> Directive | None:
+    import json
+
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

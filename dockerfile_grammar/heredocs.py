@@ -66,21 +66,14 @@ def read_heredoc_word(word: str) -> Heredoc | None:
 
 
 def heredocs_opened(line: str) -> list[Heredoc]:
-    """
-    Return the heredocs that an instruction opens, in order.
-
-    Raises:
-        ExpansionError: the name of one has a quote that does not end.
-
-    """
+    """Return the heredocs that an instruction opens, in order; a line that has no words opens none."""
     if "<<" not in line:
         return []
     try:
-        words = split_raw_words(line)
+        return [heredoc for word in split_raw_words(line) if (heredoc := read_heredoc_word(word))]
     except ExpansionError:
-        # Shell text may hold what is no word to us; a line that cannot be split opens nothing.
+        # Text for a shell may be malformed as a word of ours; the shell gets it as it is.
         return []
-    return [heredoc for word in words if (heredoc := read_heredoc_word(word))]
 
 
 def _count_quotes(text: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from .directives import Directive, DirectiveReader, check_syntax, escape_character
-from .errors import DockerfileError, SyntaxProblem
+from .errors import SyntaxProblem
 from .golang import SPACES
 from .heredocs import Heredoc, heredocs_opened
 from .spans import SourceText, Span
@@ -137,11 +137,7 @@ class LineReader:
         span = self._span(start)
         heredocs: tuple[Heredoc, ...] = ()
         if "<<" in joined and self._opens_heredocs(joined, self.escape):
-            try:
-                opened = heredocs_opened(joined)
-            except DockerfileError as error:
-                raise SyntaxProblem(error.message, span=span) from error
-            heredocs = tuple(self._fill(heredoc, start) for heredoc in opened)
+            heredocs = tuple(self._fill(heredoc, start) for heredoc in heredocs_opened(joined))
             span = self._span(start)
         if _NOT_TEXT.search(joined) or any(_NOT_TEXT.search(heredoc.content) for heredoc in heredocs):
             raise SyntaxProblem("the instruction is not valid UTF-8", span=span)

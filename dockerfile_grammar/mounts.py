@@ -150,7 +150,7 @@ class _Options:
                 raise InvalidFlag(f"invalid field '{entry}' must be a key=value pair")
             raise InvalidFlag(f"unexpected key '{written}' in '{entry}'", hint=did_you_mean(written, _KEYS))
         if key in _SWITCHES:
-            self._add_switch(key, self._expanded(key, value) if has_value else "true")
+            self._add_switch(written, self._expanded(key, value) if has_value else "true")
         elif not has_value:
             raise InvalidFlag(f"invalid field '{entry}' must be a key=value pair")
         else:
@@ -167,10 +167,11 @@ class _Options:
         self.unresolved = True
         return value
 
-    def _add_switch(self, key: str, value: str) -> None:
+    def _add_switch(self, written: str, value: str) -> None:
         if self._waits(value):
             return
-        state = _boolean(key, value)
+        state = _boolean(written, value)
+        key = _ALIASES.get(written, written)
         if key == "required":
             self.required = state
         else:

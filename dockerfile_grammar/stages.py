@@ -20,24 +20,26 @@ class Stage:
     span: Span
 
 
-def find_stage(stages: Sequence[Stage], reference: str, *, before: int | None = None) -> Stage | None:
+def stage_named(stages: Sequence[Stage], name: str, *, before: int | None = None) -> Stage | None:
     """
-    Return the stage that a name or a number stands for.
+    Return the stage of a name, as FROM looks it up; None means that the name is an image.
 
-    Names are compared without regard to case; of several stages with one name the latest counts. None means
-    that the reference is something else, usually an image.
+    Names are compared without regard to case; of several stages with one name the latest counts.
 
     Args:
         stages: the stages of a file in order.
-        reference: a name or the number of a stage.
+        name: a stage name, or any other text.
         before: only stages with a smaller index count; an instruction passes the index of its own stage.
 
     """
-    visible = stages if before is None else stages[:before]
-    name = reference.lower()
-    for stage in reversed(visible):
-        if stage.name == name:
-            return stage
-    if reference.isascii() and reference.isdecimal() and len(reference) < 9 and int(reference) < len(visible):
-        return visible[int(reference)]
-    return None
+    name = name.lower()
+    return next((stage for stage in reversed(stages[:before]) if stage.name == name), None)
+
+
+def find_stage(stages: Sequence[Stage], reference: str, *, before: int | None = None) -> Stage | None:
+    """Return the stage of a name or a number, as ``--from`` and ``--target`` find it; see `stage_named`."""
+    # No stage name starts with a digit, so a number is always an index.
+    if reference.isascii() and reference.isdecimal():
+        index = int(reference[:9])
+        return stages[index] if index < len(stages[:before]) else None
+    return stage_named(stages, reference, before=before)

@@ -15,12 +15,17 @@ _MOST_EDITS = 2
 
 
 def edit_distance(left: str, right: str) -> int:
-    """Count the insertions, deletions and replacements between two words."""
+    """Count the insertions, deletions, replacements and swaps of neighbours between two words."""
+    before: list[int] = []
     row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        diagonal, row[0] = row[0], i
-        for j, b in enumerate(right, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
+    for i, a in enumerate(left):
+        following = [i + 1]
+        for j, b in enumerate(right):
+            distance = min(row[j + 1] + 1, following[j] + 1, row[j] + (a != b))
+            if i and j and a == right[j - 1] and b == left[i - 1]:
+                distance = min(distance, before[j - 1] + 1)
+            following.append(distance)
+        before, row = row, following
     return row[-1]
 
 
