@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from oci_image.digest import Digest
-from oci_image.layer.apply import remove_tree
+from oci_image.layer.remove import remove_tree
 from oci_image.store.gc import mark, sweep
 
 from .cache import SqliteCacheIndex

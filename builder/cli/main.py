@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 VERBS = {
     "build": "Build an image from a Dockerfile",
@@ -89,11 +90,12 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
     return "build", ahead + rest
 
 
-def _verb(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Callable would load typing
+def _verb(name: str) -> Callable[[list[str]], int]:
     import importlib
 
     module = {"import": "import_", "registry": "registry_"}.get(name, name)
-    return importlib.import_module(f".verbs.{module}", __package__).main
+    run: Callable[[list[str]], int] = importlib.import_module(f".verbs.{module}", __package__).main
+    return run
 
 
 def _help() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oci_image.descriptor import Descriptor
@@ -15,7 +14,6 @@ from oci_image.image import Image, Layer
 from oci_image.layer.encoders import Encoder, parse_encoder
 from oci_image.platform import Platform
 from oci_image.reference import Reference
-from oci_image.store.base import BlobStore
 
 from ..errors import InvalidOption
 from ..events import EventSink, TaskDone, TaskProgress, TaskStarted, discard
@@ -27,14 +25,6 @@ if TYPE_CHECKING:
     from registry.client.progress import BlobProgress
     from registry.client.session import TransportOptions
     from registry.client.transport import Transport
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """What is pushed."""
-
-    blobs: BlobStore
-    root: Descriptor
 
 
 class Fetcher:
@@ -122,14 +112,14 @@ async def push_image(
         NotFound, RegistryError: a part is missing, or the registry refused.
     """
     from registry.client.client import RegistryClient
-    from registry.client.pushing import push
+    from registry.client.pushing import ImageSource, push
 
     encoder = read_encoder(compression)
     with _task(sink, f"pushing {reference.familiar}") as report:
         async with open_transport(settings) as transport:
             pushed = await push(
                 RegistryClient(transport, reference.registry),
-                _Source(blobs=store.blobs, root=descriptor),
+                ImageSource(blobs=store.blobs, root=descriptor),
                 reference,
                 notes=store.notes,
                 encoder=encoder,

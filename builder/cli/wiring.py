@@ -33,7 +33,7 @@ def open_host(settings: Settings, store: LocalStore) -> Iterator[Host]:
 
     with ExitStack() as stack:
         fetcher = Fetcher(settings, store)
-        layers = StoreLayers(store.blobs, store.state, notes=store.notes, fetch=fetcher.layers)
+        layers = StoreLayers(store.blobs, store.notes, store.state, fetcher.layers)
         cache = SqliteCacheIndex(os.path.join(store.state, "cache.db"))
         stack.callback(cache.close)
         scratch = Scratch(store.state)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from oci_image.errors import ImageError
+from oci_image.errors import ImageError, NotFound
 from oci_image.image import Image, Layer
 from oci_image.layer.entry import Kind
 from oci_image.layer.tree import LayerTree
@@ -126,7 +126,10 @@ def write_rootfs(out: BinaryIO, layers: Sequence[Layer], source: LayerSource) ->
     writer = LayerWriter(out.write, record=False)
     for entry in tree.walk(""):
         if entry.kind is Kind.FILE and entry.size:
-            number, _, offset = tree.where(entry.path)
+            found = tree.where(entry.path)
+            if found is None:
+                raise NotFound(f"{entry.path} vanished from the image while it was read")
+            number, _, offset = found
             writer.add(entry, _Payload(source, layers[number], offset, entry.size))  # type: ignore[arg-type]
         else:
             writer.add(entry, b"" if entry.kind is Kind.FILE else None)

@@ -30,7 +30,8 @@ from oci_image.errors import InvalidDigest, InvalidDocument, InvalidReference, V
 from oci_image.image import Image
 from oci_image.layer.compression import open_decompressed
 from oci_image.layer.entry import Kind
-from oci_image.layer.read import read_tar
+from oci_image.layer.read import LayerReader
+from oci_image.layer.source import Payload
 from oci_image.reference import Reference
 from oci_image.store.base import BlobStore
 from oci_image.store.names import CONTAINERD_NAME, REF_NAME
@@ -64,7 +65,7 @@ def load_archive(stream: BinaryIO, blobs: BlobStore, *, scratch: str) -> tuple[L
     os.makedirs(scratch, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="load.") as folder:
         members = _Members(folder, blobs)
-        for entry, payload in read_tar(open_decompressed(stream)):
+        for entry, payload in LayerReader(open_decompressed(stream)):
             if entry.kind is Kind.FILE:
                 members.take(entry.path, payload)
             elif entry.kind in (Kind.SYMLINK, Kind.HARDLINK):
@@ -88,7 +89,7 @@ class _Members:
         self._files: dict[str, str] = {}
         self._links: dict[str, str] = {}
 
-    def take(self, path: str, payload: BinaryIO) -> None:
+    def take(self, path: str, payload: Payload) -> None:
         """Store a member."""
         digest = _named_digest(path)
         if digest is not None:

@@ -19,7 +19,7 @@ from oci_image.mediatypes import OCI_LAYER
 from oci_image.platform import Platform
 from oci_image.store.base import BlobStore
 
-from ..assemble import rfc3339
+from ..lowering.state import rfc3339
 
 _CHUNK = 1 << 20
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
