@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import NoneType
 from typing import Any
 
 from .digest import Digest
@@ -82,8 +83,8 @@ class Healthcheck:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Healthcheck:
         """Read it tolerantly."""
-        numbers = {own: int(value.get(name) or 0) for own, name in cls._NAMES}
-        return cls(test=tuple(str(word) for word in value.get("Test") or ()), **numbers)
+        numbers = {own: _number(value.get(name)) for own, name in cls._NAMES}
+        return cls(test=_words(value.get("Test")) or (), **numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +144,13 @@ class RunConfig:
         health = value.get("Healthcheck")
         return cls(
             user=str(value.get("User") or ""),
-            exposed_ports=tuple(value.get("ExposedPorts") or ()),
+            exposed_ports=_names(value.get("ExposedPorts")),
             env=_words(value.get("Env")) or (),
             entrypoint=_words(value.get("Entrypoint")),
             cmd=_words(value.get("Cmd")),
-            volumes=tuple(value.get("Volumes") or ()),
+            volumes=_names(value.get("Volumes")),
             working_dir=str(value.get("WorkingDir") or ""),
-            labels={str(k): str(v) for k, v in (value.get("Labels") or {}).items()},
+            labels={str(k): str(v) for k, v in _object(value.get("Labels")).items()},
             stop_signal=str(value.get("StopSignal") or ""),
             args_escaped=bool(value.get("ArgsEscaped", False)),
             healthcheck=Healthcheck.from_json(health) if isinstance(health, dict) else None,
@@ -179,6 +180,19 @@ def _words(value: object) -> tuple[str, ...] | None:
     if isinstance(value, str):
         return (value,)
     return tuple(str(word) for word in value) if isinstance(value, list) else None
+
+
+def _names(value: object) -> tuple[str, ...]:
+    """The keys of a Go set, which is an object with empty values; a list is taken as well."""
+    return tuple(str(name) for name in value) if isinstance(value, dict | list) else ()
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,19 +235,23 @@ class ImageConfig:
         Read a configuration.
 
         Raises:
-            InvalidDocument: the layer list is not usable, or history and layers contradict each other.
+            InvalidDocument: the layer list is not usable.
         """
-        rootfs = value.get("rootfs") or {}
+        listed = _object(value.get("rootfs")).get("diff_ids")
+        if not isinstance(listed, list | NoneType):
+            raise InvalidDocument(f"{where}: the member rootfs.diff_ids is not a list")
         try:
-            diff_ids = tuple(Digest.parse(str(text)) for text in rootfs.get("diff_ids") or ())
-        except (AttributeError, InvalidDigest) as problem:
-            raise InvalidDocument(f"{where}: unusable rootfs member: {problem}") from problem
-        features = value.get("os.features")
+            diff_ids = tuple(Digest.parse(str(text)) for text in listed or ())
+        except InvalidDigest as problem:
+            raise InvalidDocument(f"{where}: unusable rootfs.diff_ids: {problem.message}") from problem
+        features, history = value.get("os.features"), value.get("history")
         return cls(
             platform=Platform.from_json(value),
-            config=RunConfig.from_json(value.get("config") or {}),
+            config=RunConfig.from_json(_object(value.get("config"))),
             diff_ids=diff_ids,
-            history=tuple(History.from_json(entry) for entry in value.get("history") or () if entry),
+            history=tuple(History.from_json(_object(entry)) for entry in history)
+            if isinstance(history, list)
+            else (),
             created=str(value["created"]) if value.get("created") is not None else None,
             author=str(value.get("author") or ""),
             os_features=tuple(str(word) for word in features) if isinstance(features, list) else (),

@@ -43,7 +43,14 @@ class Digest:
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
-        """Compute the digest of bytes that are in hand."""
+        """
+        Compute the digest of bytes that are in hand.
+
+        Raises:
+            InvalidDigest: the algorithm is not supported.
+        """
+        if algorithm not in _LENGTHS:
+            raise InvalidDigest(f"unsupported digest algorithm {algorithm[:40]!r}")
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
 
     @property

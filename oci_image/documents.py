@@ -128,6 +128,9 @@ def read_manifest(raw: bytes, media_type: str, where: str) -> Document[Manifest 
         InvalidDocument: it is neither, or its parts are not usable.
     """
     value = jsonbytes.decode_object(raw, where)
+    if "manifests" in value and ("layers" in value or "config" in value):
+        # Two readers could take such a document for two different images (CVE-2021-41190).
+        raise InvalidDocument(f"{where}: the document is both a manifest and an index")
     stated = str(value.get("mediaType") or "")
     kind = media_type if media_type in mediatypes.ALL_MANIFESTS else stated
     if not kind:
@@ -145,7 +148,7 @@ def read_manifest(raw: bytes, media_type: str, where: str) -> Document[Manifest 
 
 
 def _manifest(value: dict[str, Any], kind: str, where: str) -> Manifest:
-    layers = value.get("layers")
+    layers = _list(value, "layers")
     if not isinstance(layers, list):
         raise InvalidDocument(f"{where}: manifest has no list of layers")
     return Manifest(
@@ -159,7 +162,7 @@ def _manifest(value: dict[str, Any], kind: str, where: str) -> Manifest:
 
 
 def _index(value: dict[str, Any], kind: str, where: str) -> Index:
-    manifests = value.get("manifests")
+    manifests = _list(value, "manifests")
     if not isinstance(manifests, list):
         raise InvalidDocument(f"{where}: index has no list of manifests")
     return Index(
@@ -169,6 +172,12 @@ def _index(value: dict[str, Any], kind: str, where: str) -> Index:
         subject=_subject(value, where),
         annotations=_annotations(value),
     )
+
+
+def _list(value: dict[str, Any], member: str) -> object:
+    """The member; null, as Go writes an empty list that was never set, is an empty list."""
+    found = value.get(member)
+    return [] if found is None and member in value else found
 
 
 def _subject(value: dict[str, Any], where: str) -> Descriptor | None:

@@ -24,6 +24,7 @@ _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?"
 _REPOSITORY = re.compile(REPOSITORY_PATTERN)
 _TAG = re.compile(TAG_PATTERN)
 _REGISTRY = re.compile(_HOST)
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 
 def is_repository_name(text: str) -> bool:
@@ -60,6 +61,8 @@ class Reference:
                 digest = Digest.parse(digest_text)
             except InvalidDigest as problem:
                 raise InvalidReference(f"invalid reference {text!r}: {problem.message}") from problem
+        if _IDENTIFIER.fullmatch(name):
+            raise InvalidReference(f"invalid reference {text!r}: 64 hexadecimal digits are an image ID")
         registry, path = _split_registry(name)
         repository, colon, tag = path.partition(":")
         if colon and not is_tag(tag):
@@ -86,9 +89,11 @@ class Reference:
         """The short form without tag and digest, as the REPOSITORY column shows it."""
         if self.registry != DEFAULT_REGISTRY:
             return f"{self.registry}/{self.repository}"
-        return (
-            self.repository.removeprefix("library/") if self.repository.count("/") == 1 else self.repository
-        )
+        if self.repository.count("/") == 1 and self.repository.startswith("library/"):
+            return self.repository.removeprefix("library/")
+        # A first part that looks like a host would be taken for one.
+        is_clear = _split_registry(self.repository)[0] == DEFAULT_REGISTRY
+        return self.repository if is_clear else f"{self.registry}/{self.repository}"
 
     @property
     def identifier(self) -> str:

@@ -139,6 +139,19 @@ def test_change_is_seen_at_once(tmp_path):
         assert reader.get(APP) == wanted
 
 
+def test_change_within_one_tick_of_the_clock_is_seen(tmp_path):
+    """An index that changed is read again even when its inode, size and time look the same."""
+    tags = LayoutTagStore(tmp_path)
+    tags.set(APP, ONE)
+    path = tmp_path / "index.json"
+    before = path.stat()
+    assert tags.get(APP) == ONE
+    other = replace(ONE, digest=TWO.digest)
+    path.write_text(path.read_text().replace(str(ONE.digest), str(other.digest)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert tags.get(APP) == other
+
+
 def test_reader_does_not_parse_again_what_has_settled(tmp_path, monkeypatch):
     """The index is read once as long as it stays as it is."""
     LayoutTagStore(tmp_path).set(APP, ONE)
