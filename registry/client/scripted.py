@@ -38,7 +38,7 @@ class Reply:
         body: what is sent.
         cut: close the connection after this many bytes of the body.
         take: take only so many bytes of the request's body, then close without any answer.
-        stall: never answer.
+        stall: never answer; together with `take`, leave the rest of the request unread as well.
         endless: go on sending after the body, without a Content-Length.
     """
 
@@ -120,6 +120,8 @@ class ScriptedRegistry:
         if isinstance(answerer, Reply) and answerer.take is not None:
             taken = await reader.readexactly(answerer.take) if answerer.take else b""
             self.requests.append(Seen(method=method, target=target, headers=fields, body=taken))
+            while answerer.stall and not writer.is_closing():  # noqa: ASYNC110 - nothing tells of an abort
+                await asyncio.sleep(0.01)
             writer.transport.abort()
             return False
         seen = Seen(method=method, target=target, headers=fields, body=await _read_body(reader, fields))
