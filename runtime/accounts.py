@@ -9,7 +9,7 @@ LARGEST_ID = 0x7FFFFFFF
 READ_LIMIT = 16 << 20
 
 
-class AccountUnknown(Exception):  # noqa: N818 - named for what happened; carries the sentence Docker prints
+class AccountUnknown(Exception):
     """The user or group is not in the files; the message is ready for people."""
 
 
@@ -32,12 +32,6 @@ def _rows(text: str, width: int) -> list[list[str]]:
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and int(text) <= LARGEST_ID else None
-
-
-def needs_files(user: str) -> bool:
-    """Tell whether the files matter at all: with two numbers only the home directory comes from them."""
-    name, _, group = user.partition(":")
-    return _number(name) is None or _number(group) is None
 
 
 def lookup(user: str, passwd: str, group: str) -> Account:

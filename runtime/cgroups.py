@@ -274,5 +274,5 @@ def _no_controller(controller: str) -> NotPermitted:
 def _refused(controller: str, problem: OSError) -> NotPermitted:
     return NotPermitted(
         f"the limit could not be set with the cgroup controller {controller}: {problem.strerror}",
-        "run as root, or delegate the controller to this user (systemd: Delegate=yes), or leave the limit out",
+        "run as root, or delegate the controller to this user (systemd: Delegate=yes), or set no limit",
     )

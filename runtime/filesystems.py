@@ -6,7 +6,6 @@ descriptor, so no symlink of an image can make a mount land on the host. Every f
 device nodes is `nodev`: a node made with mknod inside a sandbox exists but cannot be opened.
 """
 
-import binascii
 import errno
 import os
 import stat
@@ -16,7 +15,8 @@ from typing import Any
 
 from . import paths
 from . import syscalls as sc
-from .rootmount import Scratch, SetupProblem, filesystem, operation, overlay
+from .rootmount import Scratch, SetupProblem, filesystem, operation
+from .sources import QUIET, SOURCES
 
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS = (
@@ -26,7 +26,6 @@ _LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 )
-_QUIET = sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NODEV | sc.MOUNT_ATTR_NOEXEC
 
 
 class Builder:
@@ -46,7 +45,7 @@ class Builder:
         """Make asked-for mounts, attached nowhere yet."""
         for mount in mounts:
             with operation(f"mount on {mount['target']}"):
-                self._pending[mount["target"]] = _SOURCES[mount["kind"]](self, mount)
+                self._pending[mount["target"]] = SOURCES[mount["kind"]](self.scratch, self.plan, mount)
 
     def targets(self) -> list[tuple[str, bool]]:
         """Return where the prepared mounts will go, each with whether it is a directory."""
@@ -85,7 +84,7 @@ class Builder:
         os.close(place)
 
     def _make(self, target: str, *, directory: bool) -> None:
-        """Make a missing target, and remember what was made in the root itself for the cleaning afterwards."""
+        """Make a missing target, and remember what was made in the root itself, to be removed later."""
         final = paths.chase(self.root, target)
         before: dict[str, tuple[int, int]] = {}
         for parent in ["/", *paths.ancestors(final)]:
@@ -103,12 +102,14 @@ class Builder:
             self.stubs.append({"made": made, "parent": parent, "times": before[parent]})
 
     def proc_mount(self, mount: dict[str, Any]) -> None:
-        self.proc = filesystem("proc", [], _QUIET)
+        """Mount the process file system of this pid namespace."""
+        self.proc = filesystem("proc", [], QUIET)
         self._attach_fixed(self.proc, mount["target"])
         self._proc_device = os.fstat(self.proc).st_dev
 
     def sysfs(self, mount: dict[str, Any]) -> None:
-        attributes = _QUIET | (sc.MOUNT_ATTR_RDONLY if mount["readonly"] else 0)
+        """Mount the device tree, or show the machine's where only that is allowed."""
+        attributes = QUIET | (sc.MOUNT_ATTR_RDONLY if mount["readonly"] else 0)
         try:
             fd = filesystem("sysfs", [], attributes)
         except SetupProblem as problem:
@@ -120,22 +121,24 @@ class Builder:
         self._attach_fixed(fd, mount["target"])
 
     def cgroup(self, mount: dict[str, Any]) -> None:
+        """Show the sandbox its own control groups, read-only."""
         if mount["unified"]:
             with suppress(SetupProblem):
-                fd = filesystem("cgroup2", [], _QUIET | sc.MOUNT_ATTR_RDONLY)
+                fd = filesystem("cgroup2", [], QUIET | sc.MOUNT_ATTR_RDONLY)
                 self._attach_fixed(fd, mount["target"])
             return
-        place = filesystem("tmpfs", [("mode", "0755")], _QUIET)
+        place = filesystem("tmpfs", [("mode", "0755")], QUIET)
         for name, _ in mount["binds"]:
             os.mkdir(name, 0o755, dir_fd=place)
         self._attach_fixed(place, mount["target"])
         for name, source in mount["binds"]:
             fd = sc.open_tree(sc.AT_FDCWD, source, sc.OPEN_TREE_CLONE)
-            sc.mount_setattr(fd, _QUIET | sc.MOUNT_ATTR_RDONLY)
+            sc.mount_setattr(fd, QUIET | sc.MOUNT_ATTR_RDONLY)
             self._attach_fixed(fd, f"{mount['target']}/{name}")
         sc.mount_setattr(place, sc.MOUNT_ATTR_RDONLY)
 
     def devices(self, mount: dict[str, Any]) -> None:
+        """Fill /dev; the nodes are mounts of their own, since the rest of it is `nodev`."""
         target = mount["target"]
         every = mount["every_device"]
         safe = sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_STRICTATIME
@@ -157,9 +160,9 @@ class Builder:
         options += [] if self.plan["single_id"] else [("gid", "5")]
         self.pts = filesystem("devpts", options, sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NOEXEC)
         self._attach_fixed(self.pts, f"{target}/pts")
-        shm = filesystem("tmpfs", [("mode", "1777"), ("size", str(mount["shm_size"]))], _QUIET)
+        shm = filesystem("tmpfs", [("mode", "1777"), ("size", str(mount["shm_size"]))], QUIET)
         self._attach_fixed(shm, f"{target}/shm")
-        self._attach_fixed(filesystem("mqueue", [], _QUIET), f"{target}/mqueue")
+        self._attach_fixed(filesystem("mqueue", [], QUIET), f"{target}/mqueue")
 
     def _node(self, name: str, major: int, minor: int) -> int:
         if not self.plan["userns"]:
@@ -169,6 +172,7 @@ class Builder:
         # An image that brought its own "null" must not be mistaken for the device.
         if os.fstat(fd).st_rdev != os.makedev(major, minor):
             raise SetupProblem(f"bind /dev/{name}", errno.ENODEV, "not the expected device")
+        sc.mount_setattr(fd, sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NOEXEC)
         return fd
 
     def _host_devices(self, dev: int) -> None:
@@ -234,82 +238,6 @@ def _mount_id(fd: int) -> str:
     return ""
 
 
-def _bind(builder: Builder, mount: dict[str, Any]) -> int:
-    recursive = sc.AT_RECURSIVE if mount["recursive"] else 0
-    source = os.open(mount["source"], sc.O_PATH)
-    if mount["subpath"]:
-        outer, source = source, paths.open_in_root(source, mount["subpath"])
-        os.close(outer)
-    fd = sc.open_tree(source, "", sc.AT_EMPTY_PATH | sc.OPEN_TREE_CLONE | recursive)
-    os.close(source)
-    attributes = 0 if mount["devices"] or builder.plan["privileged"] else sc.MOUNT_ATTR_NODEV
-    attributes |= sc.MOUNT_ATTR_RDONLY if mount["readonly"] else 0
-    if attributes:
-        sc.mount_setattr(fd, attributes, recursive=bool(recursive))
-    return fd
-
-
-def _overlay(builder: Builder, mount: dict[str, Any]) -> int:
-    layers = [os.open(path, sc.O_PATH | os.O_DIRECTORY) for path in mount["lowers"][::-1]]
-    if mount["readonly"]:
-        whole = overlay(
-            builder.scratch,
-            layers,
-            userns=builder.plan["userns"],
-            attributes=sc.MOUNT_ATTR_NODEV | sc.MOUNT_ATTR_RDONLY,
-        )
-    else:
-        upper, work = builder.scratch.directory(), builder.scratch.directory()
-        _look_like(layers[0], upper)
-        whole = overlay(
-            builder.scratch, layers, upper=upper, work=work, userns=builder.plan["userns"], mixed=True
-        )
-    for layer in layers:
-        os.close(layer)
-    if not mount["subpath"]:
-        return whole
-    part = paths.open_in_root(whole, mount["subpath"])
-    return _part_of(builder, whole, part)
-
-
-def _part_of(builder: Builder, whole: int, part: int) -> int:
-    """Return a detached mount of a place inside a detached mount, which Linux before 6.15 copies only attached."""
-    place = builder.scratch.directory()
-    sc.move_mount(whole, place)
-    fd = sc.open_tree(part, "", sc.AT_EMPTY_PATH | sc.OPEN_TREE_CLONE)
-    for item in (place, whole, part):
-        os.close(item)
-    return fd
-
-
-def _look_like(model: int, directory: int) -> None:
-    found = os.fstat(model)
-    os.fchown(directory, found.st_uid, found.st_gid)
-    os.fchmod(directory, stat.S_IMODE(found.st_mode))
-
-
-def _tmpfs(builder: Builder, mount: dict[str, Any]) -> int:
-    options = [("mode", f"{mount['mode']:o}")]
-    if mount["size"]:
-        options.append(("size", str(mount["size"])))
-    attributes = sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NODEV
-    attributes |= 0 if mount["executable"] else sc.MOUNT_ATTR_NOEXEC
-    attributes |= sc.MOUNT_ATTR_RDONLY if mount["readonly"] else 0
-    return filesystem("tmpfs", options, attributes)
-
-
-def _file_content(builder: Builder, mount: dict[str, Any]) -> int:
-    content = binascii.a2b_base64(mount["content"]["base64"])
-    name = builder.scratch.file(content, mount["mode"], mount["uid"], mount["gid"])
-    return builder.scratch.copy(name, _QUIET | (sc.MOUNT_ATTR_RDONLY if mount["readonly"] else 0))
-
-
-_SOURCES: dict[str, Callable[[Builder, dict[str, Any]], int]] = {
-    "Bind": _bind,
-    "Overlay": _overlay,
-    "Tmpfs": _tmpfs,
-    "FileContent": _file_content,
-}
 _FIXED: dict[str, Callable[[Builder, dict[str, Any]], None]] = {
     "Proc": Builder.proc_mount,
     "Devices": Builder.devices,

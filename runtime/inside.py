@@ -26,7 +26,7 @@ from .rootmount import Root, Scratch, SetupProblem, operation
 class Given:
     """What the helper process hands to a child."""
 
-    __slots__ = ("cgroup", "guard", "host_netlink", "own", "plan", "step", "stdio", "unshare")
+    __slots__ = ("cgroup", "guard", "host_netlink", "own", "plan", "stdio", "step", "unshare")
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ def _become_program(given: Given) -> None:
     _join(plan, given)
     account = _mount(plan, given)
     os.chdir("/")
-    _enter(plan, account)
+    _enter(plan)
     _stdio(plan, given)
     privileges.drop(plan, account)
     env = dict(entry.split("=", 1) for entry in plan["env"])
@@ -206,7 +206,7 @@ def _pivot(root: int) -> None:
         os.close(old)
 
 
-def _enter(plan: dict[str, Any], account: accounts.Account) -> None:
+def _enter(plan: dict[str, Any]) -> None:
     with operation("set the host name"):
         sc.sethostname(plan["hostname"])
     with operation(f"enter working directory {plan['cwd']}"):

@@ -178,7 +178,7 @@ def check_target(target: str) -> str:
 
 
 def ordered(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
-    """Return the mounts parents first, the last of several on one target winning, otherwise in given order."""
+    """Return the mounts parents first, otherwise as given; of several on one target the last wins."""
     last: dict[str, Mount] = {}
     for mount in mounts:
         target = check_target(mount.target)

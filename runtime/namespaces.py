@@ -17,11 +17,13 @@ class IdMap:
     How ids here relate to ids of the machine.
 
     `root`: the machine's own ids. `subid`: a user namespace with a range of ids, as from /etc/subuid.
-    `single`: a user namespace in which only id 0 exists. `setgroups` tells whether groups may be set.
+    `single`: a user namespace in which only id 0 exists. `size` and `groups` count user and group ids;
+    `setgroups` tells whether groups may be set.
     """
 
     kind: MapKind
     size: int
+    groups: int
     setgroups: bool
 
     def describe(self) -> str:
@@ -31,22 +33,25 @@ class IdMap:
         return f"a user namespace with {self.size} id{'s' if self.size > 1 else ''}"
 
 
-def parse_id_map(uid_map: str, setgroups: str) -> IdMap:
-    """Return the map from the text of /proc/self/uid_map and /proc/self/setgroups."""
-    rows = [[int(field) for field in line.split()] for line in uid_map.splitlines() if line.strip()]
+def _rows(text: str) -> list[list[int]]:
+    return [[int(field) for field in line.split()] for line in text.splitlines() if line.strip()]
+
+
+def parse_id_map(uid_map: str, gid_map: str, setgroups: str) -> IdMap:
+    """Return the map from the texts of /proc/self/uid_map, gid_map and setgroups."""
+    rows = _rows(uid_map)
     size = sum(row[2] for row in rows)
+    groups = sum(row[2] for row in _rows(gid_map))
     if rows == [[0, 0, _EVERY_ID]]:
-        return IdMap(kind="root", size=_EVERY_ID, setgroups=True)
+        return IdMap(kind="root", size=size, groups=groups, setgroups=True)
     allowed = setgroups.strip() != "deny"
-    return IdMap(kind="single" if size <= 1 else "subid", size=size, setgroups=allowed)
+    return IdMap(kind="single" if size <= 1 else "subid", size=size, groups=groups, setgroups=allowed)
 
 
 def current_id_map() -> IdMap:
     """Return the map of this process."""
-    with open("/proc/self/uid_map", encoding="ascii") as uid_map:
-        text = uid_map.read()
-    try:
-        with open("/proc/self/setgroups", encoding="ascii") as setgroups:
-            return parse_id_map(text, setgroups.read())
-    except FileNotFoundError:
-        return parse_id_map(text, "")
+    texts = []
+    for name in ("uid_map", "gid_map", "setgroups"):
+        with open(f"/proc/self/{name}", encoding="ascii") as file:
+            texts.append(file.read())
+    return parse_id_map(*texts)

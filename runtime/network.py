@@ -44,9 +44,7 @@ class Bridge:
     mtu: int
 
 
-def choose_network(
-    requested: NetworkMode | None, *, id_map: IdMap | None = None
-) -> tuple[NetworkMode, str]:
+def choose_network(requested: NetworkMode | None, *, id_map: IdMap | None = None) -> tuple[NetworkMode, str]:
     """
     Return the network a sandbox gets and why; the reason is for people.
 

@@ -25,7 +25,7 @@ _NAT_PRIORITY = 100
 _META_IIFNAME, _META_OIFNAME = 6, 7
 _CT_STATE = 0
 _ESTABLISHED_OR_RELATED = 2 | 4
-_REGISTER = 1
+_VERDICT_REGISTER, _REGISTER = 0, 1
 _NETWORK_HEADER, _SOURCE_ADDRESS = 1, 12
 _EQUAL, _DIFFERENT = 0, 1
 
@@ -45,11 +45,14 @@ def set_up() -> None:
 
 
 def _make_bridge(routes: str) -> None:
-    from pyroute2 import IPRoute, NetlinkError
+    from pyroute2 import iproute
+    from pyroute2.netlink.exceptions import NetlinkError
 
+    # The library's own classes are not typed.
+    untyped: Any = iproute
     subnet = choose_subnet(used_networks(routes))
     try:
-        with IPRoute() as ip:
+        with untyped.IPRoute() as ip:
             if not ip.link_lookup(ifname=BRIDGE):
                 ip.link("add", ifname=BRIDGE, kind="bridge")
             index = ip.link_lookup(ifname=BRIDGE)[0]
@@ -78,12 +81,12 @@ def _forward() -> None:
 
 
 def _make_table(address: str, prefix: int) -> None:
-    from pyroute2 import NetlinkError
-    from pyroute2.nftables.expressions import masq, verdict
-    from pyroute2.nftables.main import NFTables
+    from pyroute2.netlink.exceptions import NetlinkError
+    from pyroute2.nftables import main
 
+    untyped: Any = main
     try:
-        with closing(NFTables()) as nft:
+        with closing(untyped.NFTables()) as nft:
             # Deleted and made again, so that an older version's rules never stay beside ours.
             with suppress(NetlinkError):
                 nft.table("del", name=TABLE)
@@ -98,13 +101,17 @@ def _make_table(address: str, prefix: int) -> None:
                 policy=_ACCEPT,
             )
             nft.chain("add", table=TABLE, name="forward", hook="forward", type="filter", policy=_ACCEPT)
-            leaving = [_from_network(address, prefix), _interface(_META_OIFNAME, _DIFFERENT), masq()]
+            leaving = [
+                _from_network(address, prefix),
+                _interface(_META_OIFNAME, _DIFFERENT),
+                [_expression("masq")],
+            ]
             nft.rule("add", table=TABLE, chain="postrouting", expressions=leaving)
             strangers = [
                 _interface(_META_IIFNAME, _DIFFERENT),
                 _interface(_META_OIFNAME, _EQUAL),
                 _not_an_answer(),
-                verdict(code=_DROP),
+                [_drop()],
             ]
             nft.rule("add", table=TABLE, chain="forward", expressions=strangers)
     except NetlinkError as problem:
@@ -146,20 +153,36 @@ def _not_an_answer() -> list[dict[str, Any]]:
     ]
 
 
+def _drop() -> dict[str, Any]:
+    code = {"attrs": [("NFTA_VERDICT_CODE", _DROP)]}
+    return _expression("immediate", dreg=_VERDICT_REGISTER, data={"attrs": [("NFTA_DATA_VERDICT", code)]})
+
+
 def drops_forwarded() -> bool:
     """Tell whether the machine's own filter drops forwarded packets unless a rule accepts them."""
     return _iptables(["-S", "FORWARD"]).startswith("-P FORWARD DROP")
+
+
+def _forward_rules() -> tuple[str, list[list[str]]]:
+    # Docker keeps this chain for rules of others and evaluates it first.
+    chain = "DOCKER-USER" if _iptables(["-S", "DOCKER-USER"]) else "FORWARD"
+    answers = ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"]
+    return chain, [["-i", BRIDGE, "-j", "ACCEPT"], ["-o", BRIDGE, *answers, "-j", "ACCEPT"]]
+
+
+def is_let_through() -> bool:
+    """Tell whether the machine's own chain has our two rules."""
+    chain, rules = _forward_rules()
+    return all(_iptables(["-C", chain, *rule]) for rule in rules)
 
 
 def let_forwarded_through() -> None:
     """Where forwarded packets are dropped by policy, accept ours in the machine's own chain, once."""
     if not drops_forwarded():
         return
-    # Docker keeps this chain for rules of others and evaluates it first.
-    chain = "DOCKER-USER" if _iptables(["-S", "DOCKER-USER"]) else "FORWARD"
-    answers = ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"]
-    for rule in (["-i", BRIDGE, "-j", "ACCEPT"], ["-o", BRIDGE, *answers, "-j", "ACCEPT"]):
-        if _iptables(["-C", chain, *rule]) is _REFUSED:
+    chain, rules = _forward_rules()
+    for rule in rules:
+        if not _iptables(["-C", chain, *rule]):
             _iptables(["-I", chain, *rule])
 
 

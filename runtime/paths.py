@@ -22,7 +22,7 @@ def open_in_root(root: int, path: str, flags: int = sc.O_PATH) -> int:
 
 
 def read_in_root(root: int, path: str, limit: int) -> bytes:
-    """Return the bytes of a regular file; empty when absent or not regular; `OSError` (EFBIG) over the limit."""
+    """Return the bytes of a regular file, empty when there is none; `OSError` (EFBIG) over the limit."""
     try:
         fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as problem:
@@ -88,7 +88,7 @@ def _link_at(root: int, path: str) -> str | None:
 
 
 def ancestors(path: str) -> list[str]:
-    """Return every directory above `path`, the shallowest first, without the root: `/a/b/c` gives `/a`, `/a/b`."""
+    """Return the directories above `path`, shallowest first, not the root: `/a/b/c` gives `/a`, `/a/b`."""
     parts = [part for part in path.split("/") if part]
     return ["/" + "/".join(parts[:count]) for count in range(1, len(parts))]
 

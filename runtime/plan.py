@@ -34,11 +34,7 @@ MASKED = (
     "/sys/devices/virtual/powercap",
 )
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-# What makes ping and port 80 work for users other than root; harmless where the network is private.
-_SYSCTLS = (
-    ("net/ipv4/ping_group_range", "0 2147483647"),
-    ("net/ipv4/ip_unprivileged_port_start", "0"),
-)
+_LARGEST_GROUP = 2147483647
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +71,7 @@ def make(spec: SandboxSpec, around: Surroundings) -> dict[str, Any]:
         "setgroups": around.id_map.setgroups,
         "new_network": spec.network is not NetworkMode.HOST,
         "link": around.link,
-        "sysctls": [] if spec.network is NetworkMode.HOST else list(_SYSCTLS),
+        "sysctls": [] if spec.network is NetworkMode.HOST else _sysctls(around),
         "fixed": [encode(mount) for mount in fixed_mounts(spec, around)],
         "mounts": [encode(mount) for mount in asked],
         "proc_targets": [mount.target for mount in asked if mount.target.startswith("/proc/")],
@@ -124,6 +120,13 @@ def describe(spec: SandboxSpec, around: Surroundings) -> list[str]:
     lines += [f"network {spec.network.value}", f"capabilities {names}"]
     lines.append("seccomp " + ("on" if spec.seccomp and not spec.privileged else "off"))
     return [*lines, f"run {' '.join(spec.argv)} as {spec.user or 'root'} in {spec.cwd}"]
+
+
+def _sysctls(around: Surroundings) -> list[tuple[str, str]]:
+    """What makes ping and port 80 work for users other than root; harmless where the network is its own."""
+    # Every group that exists here; the kernel refuses a range with others.
+    last = min(_LARGEST_GROUP, around.id_map.groups - 1)
+    return [("net/ipv4/ping_group_range", f"0 {last}"), ("net/ipv4/ip_unprivileged_port_start", "0")]
 
 
 def _check(spec: SandboxSpec) -> None:

@@ -12,8 +12,8 @@ import stat
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class CannotExecute(Exception):  # noqa: N818 - never leaves the child; becomes ProgramNotFound in the parent
-    """The program cannot be executed; the message is ready for people."""
+class CannotExecute(Exception):
+    """The program cannot be executed; the message is ready for people, and becomes `ProgramNotFound`."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -65,7 +65,7 @@ def execute(argv: list[str], env: dict[str, str], own: tuple[int, int]) -> None:
     if (found.st_dev, found.st_ino) == own:
         raise CannotExecute(f'exec: "{argv[0]}": refers to the program that starts the sandbox', 126)
     try:
-        os.execve(path, argv, env)
+        os.execve(path, argv, env)  # noqa: S606 - to execute exactly this is what the module is for
     except OSError as problem:
         code = 127 if problem.errno == errno.ENOENT else 126
         reason = os.strerror(problem.errno or 0).lower()

@@ -1,6 +1,4 @@
-"""
-Moving bytes between descriptors and callbacks on the event loop.
-"""
+"""Moves bytes between descriptors and callbacks on the event loop, and into a terminal."""
 
 import asyncio
 import os

@@ -18,12 +18,12 @@ from typing import Any
 from . import paths
 from . import syscalls as sc
 
-_OPTIONS = (("index", "off"), ("metacopy", "off"), ("redirect_dir", "off"))
+_OPTIONS = (("index", "off"), ("metacopy", "off"))
 _SAFE = sc.MOUNT_ATTR_NODEV
 
 
-class SetupProblem(Exception):  # noqa: N818 - never leaves the child; becomes SetupFailed in the parent
-    """An operation that the kernel refused, with what its log said about it."""
+class SetupProblem(Exception):
+    """An operation that the kernel refused, with what its log said about it; `SetupFailed` in the parent."""
 
     def __init__(self, operation: str, number: int, detail: str = "") -> None:
         super().__init__(operation)
@@ -93,8 +93,8 @@ def overlay(
     if upper >= 0:
         options += [("upperdir", _named(upper)), ("workdir", _named(work))]
     options += _OPTIONS
-    if userns:
-        options.append(("userxattr", ""))
+    # userxattr already forbids redirects and refuses to be given any other choice.
+    options.append(("userxattr", "") if userns else ("redirect_dir", "off"))
     if volatile and upper >= 0:
         options.append(("volatile", ""))
     if mixed:

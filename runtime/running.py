@@ -6,25 +6,21 @@ kernel, with the namespace), stubs, control groups, address.
 """
 
 import asyncio
-import errno
-import binascii
-import functools
-import json
 import os
-import platform
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from . import capabilities, cgroups, network, plan, seccomp, stubs, text
-from .errors import NotPermitted, ProgramNotFound, SandboxError, SetupFailed, UnknownUser
+from . import cgroups, network, plan, stubs, surroundings
+from .errors import ProgramNotFound, SandboxError, UnknownUser
 from .launcher import Launcher
-from .mounts import CgroupView
-from .namespaces import IdMap, current_id_map
+from .messages import receive
+from .namespaces import current_id_map
 from .pump import Pump, feed
+from .refusals import explain
 from .sandbox import STDERR, STDOUT, Control, ExitStatus
 from .spec import NetworkMode, OverlayRoot, SandboxSpec
 
@@ -60,7 +56,7 @@ class Running:
         with self._stack:
             group = self._control_group()
             lease = await self._lease()
-            around = self._surroundings(group, lease)
+            around = surroundings.of(self._spec, group, lease, self._id_map, self._control.size)
             made = plan.make(self._spec, around)
             made["own_stdio"] = stdio is None
             deliver = on_output or _discard
@@ -77,7 +73,9 @@ class Running:
         return status
 
     def _control_group(self) -> cgroups.ControlGroup:
-        group = cgroups.make(f"{os.getpid()}-{os.urandom(6).hex()}", _hierarchies(), self._spec.limits)
+        group = cgroups.make(
+            f"{os.getpid()}-{os.urandom(6).hex()}", surroundings.hierarchies(), self._spec.limits
+        )
         self._stack.callback(group.close)
         self._group = group
         return group
@@ -87,33 +85,12 @@ class Running:
             return None
         network.choose_network(self._spec.network, id_map=self._id_map)
         state = self._state_directory
-        bridge = network.ready_bridge(state) or await asyncio.to_thread(network.ensure_bridge, state)
+        bridge = network.ready_bridge(state)
+        if bridge is None:
+            bridge = await asyncio.to_thread(network.ensure_bridge, state)
         lease = network.lease(bridge, state)
         self._stack.callback(lease.close)
         return lease
-
-    def _surroundings(self, group: cgroups.ControlGroup, lease: network.Lease | None) -> plan.Surroundings:
-        spec = self._spec
-        bounding, last = _own_capabilities()
-        address = lease.address if lease else ""
-        return plan.Surroundings(
-            id_map=self._id_map,
-            bounding=bounding,
-            last_capability=last,
-            resolv_conf=text.resolv_conf(
-                _host_resolv_conf(),
-                keep_loopback=spec.network is NetworkMode.HOST,
-                dns=spec.dns,
-                search=spec.dns_search,
-                options=spec.dns_options,
-            ),
-            hosts=text.hosts(spec.hostname, address, spec.extra_hosts),
-            seccomp=_filter(spec, bounding),
-            link=lease.link() if lease else None,
-            cgroup_procs=group.procs(),
-            cgroup_view=_cgroup_view(group),
-            terminal_size=self._control.size,
-        )
 
     def _start(
         self, made: dict[str, Any], fds: tuple[int, int, int], group: cgroups.ControlGroup
@@ -121,7 +98,9 @@ class Running:
         into = os.open(group.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if group.unified else -1
         try:
             # Version 1 groups have no namespace worth having: their tree is shown by binds instead.
-            flags = plan.flags_of(self._spec, cgroup_namespace=bool(group.unified and not _hierarchies().v1))
+            flags = plan.flags_of(
+                self._spec, cgroup_namespace=bool(group.unified and not surroundings.hierarchies().v1)
+            )
             return self._launcher.start(made, fds, flags=flags, cgroup=into)
         finally:
             if into >= 0:
@@ -164,7 +143,7 @@ class Running:
         """Follow the messages of the sandbox to the last one, killing it when this task is cancelled."""
         cancelled: asyncio.CancelledError | None = None
         while True:
-            reading = asyncio.ensure_future(_receive(step))
+            reading = asyncio.ensure_future(receive(step))
             try:
                 message, fds = await asyncio.shield(reading)
             except asyncio.CancelledError as problem:
@@ -230,59 +209,6 @@ class Running:
         stubs.remove(root, self._stubs)
 
 
-def explain(operation: str, number: int, detail: str, id_map: IdMap) -> SandboxError:
-    """Return the error for an operation that the kernel refused, with a remedy where one is known."""
-    if operation == "mount overlay" and "upper" in detail and number == errno.EINVAL:
-        return NotPermitted(
-            f"overlay mount refused: {detail}",
-            "put the build state on a disk file system (ext4, xfs, btrfs) or tmpfs, not on an overlay",
-        )
-    if operation.startswith("become user") and number == errno.EINVAL and id_map.kind != "root":
-        return NotPermitted(
-            f"{operation}: the id does not exist in this user namespace",
-            "give the user a range of ids in /etc/subuid and /etc/subgid and install newuidmap",
-        )
-    if number == errno.EPERM and operation in ("clone3", "unshare"):
-        return NotPermitted(
-            "namespaces may not be created", "run as root, or let pybuild enter a user namespace"
-        )
-    if number == errno.EPERM and operation.startswith("mount proc"):
-        return NotPermitted(
-            "proc may not be mounted",
-            "the surrounding container masks /proc: run it with --security-opt systempaths=unconfined",
-        )
-    if number == errno.ENOSYS:
-        return NotPermitted(f"{operation}: not known to this kernel", "Linux 5.12 or newer is needed")
-    return SetupFailed(operation, number, detail)
-
-
-async def _receive(step: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            raw, fds, _, _ = socket.recv_fds(step, _MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError:
-            await _readable(loop, step.fileno())
-            continue
-        except ConnectionResetError:
-            return {}, []
-        return (json.loads(raw) if raw else {}), fds
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
-    waiter = loop.create_future()
-    loop.add_reader(fd, _wake, waiter)
-    try:
-        await waiter
-    finally:
-        loop.remove_reader(fd)
-
-
-def _wake(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
 async def _uncancelled(reading: "asyncio.Future[tuple[dict[str, Any], list[int]]]") -> Any:
     """Wait for a message although this task is cancelled, once or more: the sandbox must be gone first."""
     while True:
@@ -291,52 +217,6 @@ async def _uncancelled(reading: "asyncio.Future[tuple[dict[str, Any], list[int]]
         except asyncio.CancelledError:
             if reading.done():
                 raise
-
-
-def _own_capabilities() -> tuple[int, int]:
-    with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
-        bounding = capabilities.bounding_mask(status.read())
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as last:
-        return bounding, int(last.read())
-
-
-@functools.cache
-def _hierarchies() -> cgroups.Hierarchies:
-    return cgroups.find_hierarchies(_read("/proc/self/mountinfo"))
-
-
-def _cgroup_view(group: cgroups.ControlGroup) -> CgroupView:
-    if group.unified and not _hierarchies().v1:
-        return CgroupView(unified=True)
-    return CgroupView(binds=group.v1_directories)
-
-
-@functools.cache
-def _encoded_filter(machine: str, held: int) -> str:
-    return binascii.b2a_base64(seccomp.program(machine, held), newline=False).decode()
-
-
-def _filter(spec: SandboxSpec, bounding: int) -> str:
-    """Return the seccomp filter, or "" when none is wanted; never silently none."""
-    if spec.privileged or not spec.seccomp:
-        return ""
-    machine = platform.machine()
-    if not seccomp.supported(machine):
-        raise NotPermitted(f"there is no seccomp profile for {machine}", "switch seccomp off")
-    return _encoded_filter(machine, capabilities.mask_of(spec.capabilities) & bounding)
-
-
-def _host_resolv_conf() -> str:
-    found = _read("/etc/resolv.conf")
-    if text.only_stub_resolver(found):
-        return _read("/run/systemd/resolve/resolv.conf") or found
-    return found
-
-
-def _read(path: str) -> str:
-    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
-    return ""
 
 
 def _discard(_stream: int, _data: bytes) -> None:

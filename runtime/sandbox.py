@@ -7,11 +7,10 @@ mounts, control groups, addresses, stubs) is gone when `run` returns, raises or 
 
 from __future__ import annotations
 
-import os
 import signal
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from .errors import SandboxError
 
@@ -114,7 +113,7 @@ class LinuxSandbox(AbstractContextManager["LinuxSandbox"]):
     ) -> None:
         self.close()
 
-    async def __aenter__(self) -> LinuxSandbox:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -157,8 +156,3 @@ class LinuxSandbox(AbstractContextManager["LinuxSandbox"]):
             self._launcher, spec, control=control or Control(), state_directory=self._state_directory
         )
         return await running.run(stdin=stdin, on_output=on_output, stdio=stdio)
-
-
-def same_descriptor(first: int, second: int) -> bool:
-    """Tell whether two descriptors are open on the same file."""
-    return os.path.samestat(os.fstat(first), os.fstat(second))

@@ -50,7 +50,8 @@ ALWAYS = {
     """,
     "signals": """
         alarm rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend
-        rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo sigaltstack sigprocmask sigreturn tgkill tkill
+        rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo sigaltstack sigprocmask sigreturn
+        tgkill tkill
     """,
     "locks": """
         futex futex_requeue futex_time64 futex_wait futex_waitv futex_wake ipc mq_getsetattr mq_notify mq_open
@@ -92,7 +93,7 @@ WITH_CAPABILITY = {
     "PERFMON": "perf_event_open",
 }
 
-# clone(2) may make threads and processes but no namespaces: none of CLONE_NEW* except NEWTIME, which it has not.
+# clone(2) may make threads and processes but no namespaces: none of its CLONE_NEW flags.
 CLONE_NAMESPACES = 0x7E020000
 # PER_LINUX, PER_LINUX32 and both with UNAME26, and the query; other personalities switch protections off.
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)

@@ -128,7 +128,7 @@ class SandboxSpec:
         """Return the specification that `to_json` wrote; raise `ValueError` for anything else."""
         value = decode(json.loads(text), _KINDS)
         if not isinstance(value, cls):
-            raise TypeError("not a sandbox specification")
+            raise ValueError("not a sandbox specification")  # noqa: TRY004 - malformed text, as `decode` reports it
         return value
 
 

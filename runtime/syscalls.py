@@ -85,7 +85,7 @@ def _old(name: str) -> int:
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """mount(2)."""
+    """The kernel call `mount`."""
     _checked(
         _libc.mount(
             os.fsencode(source) or None,
@@ -99,60 +99,60 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 
 def umount2(target: str, flags: int) -> None:
-    """umount2(2)."""
+    """The kernel call `umount2`."""
     _checked(_libc.umount2(os.fsencode(target), flags), "umount2")
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """pivot_root(2)."""
+    """The kernel call `pivot_root`."""
     _syscall("pivot_root", _old("pivot_root"), os.fsencode(new_root), os.fsencode(put_old))
 
 
 def fsopen(kind: str) -> int:
-    """fsopen(2), close on exec."""
+    """The kernel call `fsopen`, close on exec."""
     return _syscall("fsopen", _FSOPEN, kind.encode(), _FD_CLOEXEC)
 
 
 def fsconfig_string(fd: int, key: str, value: str) -> None:
-    """fsconfig(2) with a text value (at most 255 bytes)."""
+    """The kernel call `fsconfig` with a text value (at most 255 bytes)."""
     _syscall("fsconfig", _FSCONFIG, fd, _FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0)
 
 
 def fsconfig_flag(fd: int, key: str) -> None:
-    """fsconfig(2) with a key that has no value."""
+    """The kernel call `fsconfig` with a key that has no value."""
     _syscall("fsconfig", _FSCONFIG, fd, _FSCONFIG_SET_FLAG, key.encode(), None, 0)
 
 
 def fsconfig_create(fd: int) -> None:
-    """fsconfig(2): make the file system that was described."""
+    """The kernel call `fsconfig`: make the file system that was described."""
     _syscall("fsconfig", _FSCONFIG, fd, _FSCONFIG_CMD_CREATE, None, None, 0)
 
 
 def fsmount(fd: int, attributes: int = 0) -> int:
-    """fsmount(2), close on exec; the mount is attached nowhere yet."""
+    """The kernel call `fsmount`, close on exec; the mount is attached nowhere yet."""
     return _syscall("fsmount", _FSMOUNT, fd, _FD_CLOEXEC, attributes)
 
 
 def open_tree(directory: int, path: str, flags: int) -> int:
-    """open_tree(2), close on exec; with OPEN_TREE_CLONE a detached copy of the mount."""
+    """The kernel call `open_tree`, close on exec; with OPEN_TREE_CLONE a detached copy of the mount."""
     return _syscall("open_tree", _OPEN_TREE, directory, os.fsencode(path), flags | os.O_CLOEXEC)
 
 
 def move_mount(mount_fd: int, target_fd: int) -> None:
-    """move_mount(2) between two descriptors."""
+    """The kernel call `move_mount` between two descriptors."""
     flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
     _syscall("move_mount", _MOVE_MOUNT, mount_fd, b"", target_fd, b"", flags)
 
 
 def mount_setattr(fd: int, attributes: int, *, recursive: bool = False) -> None:
-    """mount_setattr(2): add attributes to the mount behind a descriptor."""
+    """The kernel call `mount_setattr`: add attributes to the mount behind a descriptor."""
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     packed = struct.pack("=QQQQ", attributes, 0, 0, 0)
     _syscall("mount_setattr", _MOUNT_SETATTR, fd, b"", flags, packed, len(packed))
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
-    """openat2(2); tries again when the kernel saw a rename race and asks for it."""
+    """The kernel call `openat2`; tries again when the kernel saw a rename race and asks for it."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
     for _ in range(32):
         try:
@@ -163,7 +163,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
 
 
 def clone3(flags: int, exit_signal: int, cgroup: int = -1) -> int:
-    """clone3(2) without a new stack, like fork; only for a process with a single thread."""
+    """The kernel call `clone3` without a new stack, like fork; only for a process with a single thread."""
     into = CLONE_INTO_CGROUP if cgroup >= 0 else 0
     packed = struct.pack("=11Q", flags | into, 0, 0, 0, exit_signal, 0, 0, 0, 0, 0, max(cgroup, 0))
     return _checked(
@@ -172,23 +172,23 @@ def clone3(flags: int, exit_signal: int, cgroup: int = -1) -> int:
 
 
 def unshare(flags: int) -> None:
-    """unshare(2); `os.unshare` exists from Python 3.12 only."""
+    """The kernel call `unshare`; `os.unshare` exists from Python 3.12 only."""
     _syscall("unshare", _old("unshare"), flags)
 
 
 def setns(fd: int, kind: int) -> None:
-    """setns(2); `os.setns` exists from Python 3.12 only."""
+    """The kernel call `setns`; `os.setns` exists from Python 3.12 only."""
     _syscall("setns", _old("setns"), fd, kind)
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """prctl(2); arguments that are not given are zero, as the kernel demands for most options."""
+    """The kernel call `prctl`; missing arguments are zero, as most options demand."""
     values = [ctypes.c_ulong(item) for item in (*arguments, 0, 0, 0, 0)[:4]]
     return _checked(_libc.prctl(option, *values), "prctl")
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
-    """capset(2) of the calling thread."""
+    """The kernel call `capset` of the calling thread."""
     header = struct.pack("=Ii", 0x20080522, 0)
     sets = (effective, permitted, inheritable)
     low = [value & 0xFFFFFFFF for value in sets]
@@ -197,17 +197,17 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
 
 
 def keyctl_join_session(name: str) -> None:
-    """keyctl(2): give this process a session keyring of its own."""
+    """The kernel call `keyctl`: give this process a session keyring of its own."""
     _syscall("keyctl", _old("keyctl"), KEYCTL_JOIN_SESSION_KEYRING, name.encode(), 0, 0, 0)
 
 
 def close_range_on_exec(first: int) -> None:
-    """close_range(2): mark every descriptor from `first` on to be closed by execve."""
+    """The kernel call `close_range`: mark every descriptor from `first` on to be closed by execve."""
     _syscall("close_range", _CLOSE_RANGE, first, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
 
 
 def seccomp_filter(program: bytes) -> None:
-    """seccomp(2): install a classic BPF program given as packed `struct sock_filter`."""
+    """The kernel call `seccomp`: install a classic BPF program given as packed `struct sock_filter`."""
     code = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: unsigned short, padding, pointer.
     prog = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
@@ -215,6 +215,6 @@ def seccomp_filter(program: bytes) -> None:
 
 
 def sethostname(name: str) -> None:
-    """sethostname(2); `socket.sethostname` would go through the locale's encoder."""
+    """The kernel call `sethostname`; `socket.sethostname` would go through the locale's encoder."""
     raw = name.encode()
     _checked(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")

@@ -27,18 +27,23 @@ def hostname(name: str) -> str:
     return f"{name}\n"
 
 
-def hosts(name: str, address: str, extra: Sequence[str]) -> str:
-    """Return the text of /etc/hosts; `extra` are `name:address` (or `name=address`) strings."""
+def hosts(name: str, address: str, extra: Sequence[str], *, gateway: str = "127.0.0.1") -> str:
+    """
+    Return the text of /etc/hosts; `extra` are `name:address` (or `name=address`) strings.
+
+    The address `host-gateway` stands for the machine as seen from the sandbox.
+    """
     lines = list(_LOCALHOST)
     for entry in extra:
         host, separator, target = entry.partition("=" if "=" in entry else ":")
+        target = gateway if target == "host-gateway" else target
         try:
             lines.append(f"{ipaddress.ip_address(target.strip('[]'))}\t{host}")
         except ValueError:
             raise SandboxError(f"extra host {entry!r} is not NAME:ADDRESS") from None
         if not separator or not host or any(character.isspace() for character in host):
             raise SandboxError(f"extra host {entry!r} is not NAME:ADDRESS")
-    lines.append(f"{address or '127.0.1.1'}\t{name}")
+    lines.append(f"{address or '127.0.0.1'}\t{name}")
     return "\n".join(lines) + "\n"
 
 
