@@ -24,7 +24,7 @@ from .errors import BuildError
 from .events import StepDone, StepProblem, StepStarted
 from .graph import BuildGraph, Step, key_preimage
 from .locks import exclusive
-from .perform.base import Supplies, given, identities, in_thread, perform
+from .perform.base import Supplies, given, identities, perform
 from .recall import Recall, Results
 from .snapshots import Snapshot
 
@@ -69,8 +69,10 @@ class _Run:
             async with self._group:
                 tasks = [self._task(target.head) for target in self._graph.targets]
         except BaseExceptionGroup as group:
-            raise self._problem or group.exceptions[0] from None
-        return self._recall.results([task.result() for task in tasks])
+            failure = self._problem or group.exceptions[0]
+        else:
+            return self._recall.results([task.result() for task in tasks])
+        raise failure  # out here, so that it keeps its own cause
 
     def _task(self, step: Step) -> asyncio.Task[Snapshot]:
         task = self._tasks.get(step.digest)
@@ -112,10 +114,7 @@ class _Run:
 
     async def _content_key(self, step: Step, inputs: Sequence[Snapshot]) -> _Key:
         try:
-            if len(inputs) > 1:  # contents of other stages have to be read
-                parts = await in_thread(identities, step.op, inputs, self._supplies)
-            else:
-                parts = identities(step.op, inputs, self._supplies)
+            parts = await identities(step.op, inputs, self._supplies)
         except (BuildError, ImageError, OSError) as problem:
             raise self._failure(step, problem) from problem
         preimage = key_preimage(step.op, parts)

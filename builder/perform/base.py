@@ -83,11 +83,9 @@ def _(op: BaseImage) -> Snapshot:
 
 
 @singledispatch
-def identities(op: object, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[str, ...]:
+async def identities(op: object, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[str, ...]:
     """
     What the op's result depends on in each input: its ChainID, or a digest of the part that is used.
-
-    May read layers, and then blocks.
 
     Raises:
         BuildError: the part that is used is not there.

@@ -35,3 +35,13 @@ def recorder():
     import stand_ins
 
     return stand_ins.Recorder()
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """A store, a context, and short ways to copy."""
+    import stand_ins
+
+    made = stand_ins.Bench(tmp_path)
+    yield made
+    made.close()

@@ -1,0 +1,209 @@
+"""
+A layer in the making: what it will hold, seen together with the layers below.
+
+Invariants: parents come before their children and a hardlink after its target; no path comes twice.
+Directories of the layers below that get children are repeated with exactly the metadata they have, because
+tools that unpack each layer by itself would otherwise make them anew with another mode and owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from oci_image.layer.entry import Entry, Kind
+from oci_image.layer.write import LayerWriter
+
+from ..errors import BuildError
+from .items import Contents
+
+_MOST_LINKS = 40
+_WHITEOUT = ".wh."
+
+
+class Below(Protocol):
+    """What the layers below have."""
+
+    def lookup(self, path: str) -> Entry | None:
+        """The entry of a path, its last component not followed."""
+        ...
+
+
+class Planned(NamedTuple):
+    """An entry, and for a file where its bytes come from."""
+
+    entry: Entry
+    contents: Contents | None = None
+    key: Any = None
+
+
+class Draft:
+    """
+    What a step will write, path by path.
+
+    Args:
+        below: the layers below, already resolved: a tree.
+        parent: makes the entry of a directory that comes to be because something is put below it.
+    """
+
+    def __init__(self, below: Below, parent: Callable[[str], Entry]) -> None:
+        self._below = below
+        self._parent = parent
+        self._planned: dict[str, Planned] = {}
+        self._removed: set[str] = set()
+        self._settled: set[str] = {""}
+        self._links: dict[str, list[str]] = {}
+
+    def look(self, path: str) -> Entry | None:
+        """What is at a path, in the draft or below; links are not followed. "" is always a directory."""
+        planned = self._planned.get(path)
+        if planned is not None:
+            return planned.entry
+        if not path:
+            return Entry("", Kind.DIRECTORY, 0o755)
+        if self._removed and any(path.startswith(f"{removed}/") for removed in self._removed):
+            return None
+        return self._below.lookup(path)
+
+    def is_directory(self, path: str) -> bool:
+        """Whether there is a directory."""
+        entry = self.look(path)
+        return entry is not None and entry.kind is Kind.DIRECTORY
+
+    def resolve(self, path: str, *, root: str = "") -> str:
+        """
+        The path with every symlink on the way and at its end followed, as a process confined to `root` would.
+
+        Components that do not exist stay as they are.
+
+        Raises:
+            BuildError: the links go in a circle.
+        """
+        base = root.split("/") if root else []
+        done = list(base)
+        todo = [part for part in path.split("/") if part][::-1]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part == ".":
+                continue
+            if part == "..":
+                if len(done) > len(base):
+                    done.pop()
+                continue
+            here = "/".join((*done, part))
+            entry = self.look(here)
+            if entry is None or entry.kind is not Kind.SYMLINK:
+                done.append(part)
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                raise BuildError(f"too many levels of symbolic links: /{path}")
+            if entry.link.startswith("/"):
+                done = list(base)
+            todo.extend([inner for inner in entry.link.split("/") if inner][::-1])
+        return "/".join(done)
+
+    def make_directories(self, path: str) -> None:
+        """
+        Let a directory and those above it be there; existing ones stay as they are.
+
+        Raises:
+            BuildError: there is something else on the way.
+        """
+        if path in self._settled:
+            return
+        here = ""
+        for part in path.split("/"):
+            here = f"{here}/{part}" if here else part
+            if here in self._settled:
+                continue
+            found = self.look(here)
+            if found is None:
+                self._check_name(part, here)
+                self._planned[here] = Planned(self._parent(here))
+            elif found.kind is not Kind.DIRECTORY:
+                raise BuildError(f"cannot copy to non-directory: /{here}")
+            elif here not in self._planned:
+                self._planned[here] = Planned(found._replace(path=here))
+            self._settled.add(here)
+
+    def put(self, entry: Entry, contents: Contents | None = None, key: Any = None) -> None:
+        """
+        Put an entry where it says, over whatever was there; directories above it come to be.
+
+        Raises:
+            BuildError: its parent is no directory, or its name cannot be in a layer.
+        """
+        path = entry.path
+        parent, _, name = path.rpartition("/")
+        if parent not in self._settled:
+            self.make_directories(parent)
+        if name.startswith(_WHITEOUT):
+            self._check_name(name, path)
+        if entry.kind is Kind.DIRECTORY:
+            self._put_directory(entry)
+            return
+        old = self._planned.get(path)
+        if old is not None or path in self._settled:
+            self._give_way(path)
+        elif self._removed or self.is_directory(path):
+            self._removed.add(path)
+        if entry.kind is Kind.HARDLINK:
+            self._links.setdefault(entry.link, []).append(path)
+        self._planned[path] = Planned(entry, contents, key)
+
+    def planned(self, path: str) -> Entry | None:
+        """What the draft itself has at a path."""
+        planned = self._planned.get(path)
+        return None if planned is None else planned.entry
+
+    def write(self, writer: LayerWriter, checkpoint: Callable[[], None]) -> None:
+        """Write everything, calling `checkpoint` now and then."""
+        for count, (entry, contents, key) in enumerate(self._planned.values()):
+            if contents is None:
+                writer.add(entry)
+            else:
+                contents.write(writer, entry, key)
+            if not count % 64:
+                checkpoint()
+
+    def _put_directory(self, entry: Entry) -> None:
+        path = entry.path
+        old = self.look(path)
+        if old is not None and old.kind is not Kind.DIRECTORY and path in self._planned:
+            self._give_way(path)
+        self._planned[path] = Planned(entry)
+        self._settled.add(path)
+
+    def _give_way(self, path: str) -> None:
+        """Remove what the draft has at and below a path; links to it keep its content."""
+        below = f"{path}/"
+        gone = [path] if path in self._planned else []
+        if path in self._settled:
+            gone += [other for other in self._planned if other.startswith(below)]
+            self._settled = {
+                other for other in self._settled if other != path and not other.startswith(below)
+            }
+            self._removed.add(path)
+        for other in gone:
+            old = self._planned.pop(other)
+            heirs = [heir for heir in self._links.pop(other, []) if heir in self._planned]
+            if old.entry.kind is Kind.FILE and heirs:
+                self._inherit(old, heirs)
+
+    def _inherit(self, old: Planned, heirs: list[str]) -> None:
+        first, *others = heirs
+        self._planned.pop(first)
+        self._planned[first] = old._replace(entry=old.entry._replace(path=first))
+        for other in others:
+            link = self._planned.pop(other)
+            self._planned[other] = link._replace(entry=link.entry._replace(link=first))
+        self._links[first] = others
+
+    def _check_name(self, name: str, path: str) -> None:
+        if name.startswith(_WHITEOUT):
+            raise BuildError(
+                f"/{path}: a layer cannot hold a name that starts with {_WHITEOUT!r}, it would remove a file",
+                hint="rename it, or leave it out with .dockerignore or --exclude",
+            )

@@ -1,0 +1,244 @@
+"""
+COPY, ADD and WORKDIR: layers written directly, without privileges, namespaces or unpacking.
+
+Where things go is decided against the merged view of the layers below, by the rules of BuildKit: the
+destination is followed through symlinks inside the root; a trailing slash, or a directory that is there,
+takes files inside; a directory gives its content; what lies below an existing directory of the same name is
+merged; a file never replaces a directory nor the other way round. Governing text: "COPY" and "ADD" in the
+Dockerfile reference.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import BinaryIO
+
+from oci_image.errors import NotFound
+from oci_image.layer.entry import Entry, Kind
+from oci_image.layer.tree import LayerTree
+from oci_image.layer.write import LayerWriter
+
+from ..errors import BuildError, InvalidContext
+from ..graph import Step
+from ..ops import ContextSource, CopyFiles, FetchedSource, InlineSource, MakeDir, StepSource
+from ..snapshots import Snapshot
+from .archives import open_archive, unpack
+from .base import Supplies, checkpoint, identities, in_thread, perform
+from .draft import Draft
+from .items import Item, context_items, fetched_item, inline_item
+from .layers import write_layer
+from .owners import Owner, find_owner, parse_mode
+from .stepfiles import StepFiles, digest_items, tree_of
+
+_ACCOUNTS_LIMIT = 16 << 20
+
+
+@perform.register
+async def _(op: CopyFiles, inputs: Sequence[Snapshot], step: Step, supplies: Supplies) -> Snapshot:
+    del step
+    for snapshot in inputs:
+        await supplies.host.layers.ensure(snapshot.layers)
+    return await in_thread(copy_files, op, inputs, supplies)
+
+
+@perform.register
+async def _(op: MakeDir, inputs: Sequence[Snapshot], step: Step, supplies: Supplies) -> Snapshot:
+    del step
+    await supplies.host.layers.ensure(inputs[0].layers)
+    return await in_thread(make_directory, op, inputs[0], supplies)
+
+
+@identities.register
+async def _(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[str, ...]:
+    if len(inputs) == 1:
+        return (inputs[0].chain,)
+    for snapshot in inputs[1:]:
+        await supplies.host.layers.ensure(snapshot.layers)
+    return await in_thread(_identities, op, inputs, supplies)
+
+
+def _identities(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[str, ...]:
+    parts = [inputs[0].chain]
+    for number, snapshot in enumerate(inputs[1:], 1):
+        files = StepFiles(snapshot, supplies.host.layers)
+        digests = [
+            str(digest_items(files.items(source.pattern, exclude=op.exclude, parents=op.parents)))
+            for source in op.sources
+            if isinstance(source, StepSource) and source.input == number
+        ]
+        parts.append(" ".join(digests))
+    return tuple(parts)
+
+
+def copy_files(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) -> Snapshot:
+    """
+    Do a COPY or ADD (blocking; the layers of all inputs are in the store).
+
+    Raises:
+        BuildError: a source is missing, or something cannot be put where it should go.
+    """
+    host = supplies.host
+    tree = tree_of(inputs[0], host.layers)
+    with ExitStack() as resources:
+        below = LayerTree([]) if op.link else tree
+        copying = _Copying(op, below, _owner(op.owner, tree), lambda: _new_file(host.state, resources))
+        for source in op.sources:
+            for item in _items(source, op, inputs, supplies, resources):
+                copying.add(item)
+
+        def fill(writer: LayerWriter) -> None:
+            copying.draft.write(writer, checkpoint)
+
+        return inputs[0].with_layer(write_layer(host.blobs, host.layers, fill))
+
+
+def make_directory(op: MakeDir, snapshot: Snapshot, supplies: Supplies) -> Snapshot:
+    """
+    Do a WORKDIR (blocking): the directory, if it is new, belongs to the user in force.
+
+    Raises:
+        BuildError: there is something else on the way, or the user is not known.
+    """
+    host = supplies.host
+    tree = tree_of(snapshot, host.layers)
+
+    def parent(path: str) -> Entry:
+        owner = _user_in_force(op.owner, tree)
+        return Entry(path, Kind.DIRECTORY, 0o755, owner.uid, owner.gid, op.epoch)
+
+    draft = Draft(tree, parent)
+    path = draft.resolve(op.path)
+    if draft.look(path) is None:
+        draft.make_directories(path)
+    elif not draft.is_directory(path):
+        raise BuildError(f"/{path} is not a directory")
+
+    def fill(writer: LayerWriter) -> None:
+        draft.write(writer, checkpoint)
+
+    return snapshot.with_layer(write_layer(host.blobs, host.layers, fill))
+
+
+def _user_in_force(text: str, tree: LayerTree) -> Owner:
+    try:
+        return _owner(text, tree) or Owner(0, 0)
+    except BuildError:
+        # USER may name somebody whom only a later RUN creates; until then the directory is root's.
+        return Owner(0, 0)
+
+
+def _items(
+    source: object, op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies, resources: ExitStack
+) -> Iterator[Item]:
+    if isinstance(source, ContextSource):
+        context = supplies.contexts.get(source.context)
+        if context is None:
+            raise InvalidContext(f"this build has no context {source.context!r}".rstrip(" '"))
+        yield from context_items(source, op, context, resources.enter_context(context.files()))
+    elif isinstance(source, StepSource):
+        files = StepFiles(inputs[source.input], supplies.host.layers)
+        yield from files.items(source.pattern, exclude=op.exclude, parents=op.parents)
+    elif isinstance(source, InlineSource):
+        yield inline_item(source, op.epoch)
+    elif isinstance(source, FetchedSource):
+        yield fetched_item(source, op.epoch, supplies.host.blobs)
+    else:
+        raise TypeError(f"no source: {type(source).__name__}")
+
+
+def _owner(text: str, tree: LayerTree) -> Owner | None:
+    def read(path: str) -> bytes:
+        try:
+            return tree.read(path, _ACCOUNTS_LIMIT)
+        except NotFound:
+            return b""
+
+    return find_owner(text, read) if text else None
+
+
+def _new_file(state: str, resources: ExitStack) -> BinaryIO:
+    directory = os.path.join(state, "tmp")
+    os.makedirs(directory, exist_ok=True)
+    return resources.enter_context(tempfile.TemporaryFile(dir=directory))
+
+
+class _Copying:
+    """Puts items into the draft of a layer."""
+
+    def __init__(
+        self, op: CopyFiles, below: LayerTree, owner: Owner | None, new_file: Callable[[], BinaryIO]
+    ) -> None:
+        self._op = op
+        self._owner = owner
+        self._mode = parse_mode(op.mode)
+        self._new_file = new_file
+        self.draft = Draft(below, self._parent)
+
+    def add(self, item: Item) -> None:
+        """
+        Copy one item to the destination.
+
+        Raises:
+            BuildError: it cannot be put there.
+        """
+        dest = self._op.dest.strip("/")
+        if not item.is_directory:
+            item = item._replace(members=tuple(item.members))
+        if self._op.unpack and not item.is_directory and self._unpacked(item, dest):
+            return
+        into = self._op.dest.endswith("/")
+        above = dest if into else dest.rpartition("/")[0]
+        self.draft.make_directories(self.draft.resolve(above))
+        target = self.draft.resolve(dest)
+        if item.is_directory:
+            self._add_directory(item, target)
+        else:
+            if self.draft.is_directory(target):
+                target = f"{target}/{item.name}" if target else item.name
+            for entry, contents, key in item.members:
+                self._refuse_directory(target)
+                self.draft.put(self._styled(entry._replace(path=target)), contents, key)
+
+    def _add_directory(self, item: Item, target: str) -> None:
+        prefix = f"{target}/" if target else ""
+        for entry, contents, key in item.members:
+            path = prefix + entry.path if entry.path else target
+            if entry.kind is Kind.DIRECTORY:
+                there = self.draft.look(path)
+                if there is not None and there.kind is not Kind.DIRECTORY:
+                    raise BuildError(f"cannot copy to non-directory: /{path}")
+                # The destination keeps its own mode and owner; directories in it take those of the source.
+                if entry.path or there is None:
+                    self.draft.put(self._styled(entry._replace(path=path)))
+                continue
+            self._refuse_directory(path)
+            link = prefix + entry.link if entry.kind is Kind.HARDLINK else entry.link
+            self.draft.put(self._styled(entry._replace(path=path, link=link)), contents, key)
+
+    def _unpacked(self, item: Item, dest: str) -> bool:
+        for member in item.members:
+            archive = open_archive(member, self._new_file)
+            if archive is None:
+                return False
+            target = self.draft.resolve(dest)
+            self.draft.make_directories(target)
+            unpack(archive, target, self.draft, self._styled)
+        return True
+
+    def _refuse_directory(self, path: str) -> None:
+        if self.draft.is_directory(path):
+            raise BuildError(f"cannot replace to directory /{path} with file")
+
+    def _parent(self, path: str) -> Entry:
+        return self._styled(Entry(path, Kind.DIRECTORY, 0o755, mtime=self._op.epoch))
+
+    def _styled(self, entry: Entry) -> Entry:
+        """The entry with the owner and the mode that were asked for."""
+        if self._owner is not None:
+            entry = entry._replace(uid=self._owner.uid, gid=self._owner.gid)
+        if self._mode is not None and entry.kind is not Kind.SYMLINK:
+            entry = entry._replace(mode=self._mode(entry.mode, entry.kind is Kind.DIRECTORY))
+        return entry

@@ -1,0 +1,147 @@
+"""
+What a COPY or ADD copies, whichever kind of source it comes from.
+
+A source gives items: single files, and directories with everything in them. Members are named relative to
+their item ("" is the item itself), parents before children; a hardlink names an earlier member of the same
+item.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from oci_image.layer.entry import Entry, Kind
+from oci_image.layer.write import LayerWriter
+from oci_image.store.base import BlobStore
+
+from .. import selection
+from ..context import BuildContext, ContextFiles
+from ..ops import ContextSource, CopyFiles, FetchedSource, InlineSource
+
+_KINDS = {
+    selection.FILE: Kind.FILE,
+    selection.DIRECTORY: Kind.DIRECTORY,
+    selection.SYMLINK: Kind.SYMLINK,
+    selection.FIFO: Kind.FIFO,
+    selection.CHARACTER: Kind.CHARACTER,
+    selection.BLOCK: Kind.BLOCK,
+}
+
+
+class Contents(Protocol):
+    """Where the bytes of files come from; a key says which file's."""
+
+    def write(self, writer: LayerWriter, entry: Entry, key: Any) -> None:
+        """Add the entry with its bytes."""
+        ...
+
+    def open(self, key: Any) -> BinaryIO:
+        """The bytes as a stream, which the caller closes."""
+        ...
+
+
+class Member(NamedTuple):
+    """One path of an item; the entry's path is the name relative to the item."""
+
+    entry: Entry
+    contents: Contents | None = None
+    key: Any = None
+
+
+class Item(NamedTuple):
+    """One thing to copy: its name, whether it is a directory, and its members, itself first."""
+
+    name: str
+    is_directory: bool
+    members: Iterable[Member]
+
+
+class InlineContents:
+    """The key is the content."""
+
+    def write(self, writer: LayerWriter, entry: Entry, key: Any) -> None:
+        """Add the entry."""
+        writer.add(entry, key)
+
+    def open(self, key: Any) -> BinaryIO:
+        """The content."""
+        return io.BytesIO(key)
+
+
+class ContextContents:
+    """The key is what was selected; fails when the file is not what it was at the selection."""
+
+    def __init__(self, files: ContextFiles) -> None:
+        self._files = files
+
+    def write(self, writer: LayerWriter, entry: Entry, key: Any) -> None:
+        """Add the entry."""
+        descriptor = self._files.open(key)
+        try:
+            writer.add(entry, descriptor)
+            self._files.check(descriptor, key)
+        finally:
+            os.close(descriptor)
+
+    def open(self, key: Any) -> BinaryIO:
+        """The content."""
+        return os.fdopen(self._files.open(key), "rb")
+
+
+class BlobContents:
+    """The key is a digest."""
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+
+    def write(self, writer: LayerWriter, entry: Entry, key: Any) -> None:
+        """Add the entry."""
+        with self._blobs.open(key) as stream:
+            writer.add(entry, stream)
+
+    def open(self, key: Any) -> BinaryIO:
+        """The content."""
+        return self._blobs.open(key)
+
+
+def context_items(
+    source: ContextSource, op: CopyFiles, context: BuildContext, files: ContextFiles
+) -> Iterator[Item]:
+    """
+    What is selected from a build context, owned by root.
+
+    Raises:
+        MissingSource, InvalidContext: it is not there, or cannot be read.
+    """
+    contents = ContextContents(files)
+    chosen = context.select(source.pattern, exclude=op.exclude, parents=op.parents)
+    for selected in chosen.sources:
+        members = (_context_member(entry, op.epoch, contents) for entry in selected.entries)
+        yield Item(selected.name, selected.is_dir, members)
+
+
+def _context_member(selected: selection.Entry, epoch: int, contents: ContextContents) -> Member:
+    _, name, kind, mode, size, link, xattrs, rdev, _, same_as = selected
+    if kind == selection.FILE:
+        if same_as is not None:
+            return Member(Entry(name, Kind.HARDLINK, mode, 0, 0, epoch, 0, same_as, xattrs))
+        return Member(Entry(name, Kind.FILE, mode, 0, 0, epoch, size, "", xattrs), contents, selected)
+    device = (os.major(rdev), os.minor(rdev))
+    return Member(Entry(name, _KINDS[kind], mode, 0, 0, epoch, 0, link, xattrs, *device))
+
+
+def inline_item(source: InlineSource, epoch: int) -> Item:
+    """The file of a heredoc."""
+    entry = Entry("", Kind.FILE, 0o644, mtime=epoch, size=len(source.content))
+    return Item(source.name, False, (Member(entry, InlineContents(), source.content),))
+
+
+def fetched_item(source: FetchedSource, epoch: int, blobs: BlobStore) -> Item:
+    """A file that was fetched; readable by its owner only, as the Dockerfile reference says of ADD."""
+    mtime = epoch if source.mtime is None else source.mtime
+    size = blobs.stat(source.digest) or 0
+    entry = Entry("", Kind.FILE, 0o600, mtime=mtime, size=size)
+    return Item(source.name, False, (Member(entry, BlobContents(blobs), source.digest),))

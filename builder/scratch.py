@@ -1,0 +1,106 @@
+"""
+Temporary directories of a process in the state directory, and tidying up after processes that died.
+
+Each user of this file has one directory ``state/tmp/build-<random>`` and holds a lock on it (flock(2)), which
+the kernel drops with the process; so leftovers are told from directories at work without trusting process
+ids, which mean nothing between pid namespaces.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import threading
+from contextlib import suppress
+
+from oci_image.layer.remove import remove_tree
+from oci_image.store.problems import store_problem
+
+_PREFIX = "build-"
+
+
+class Scratch:
+    """
+    A place for temporary files and trees on the filesystem of the state directory.
+
+    Made at the first use, when leftovers of dead processes are removed, too.
+    """
+
+    def __init__(self, state: str) -> None:
+        self._parent = os.path.join(state, "tmp")
+        self._directory: str | None = None
+        self._descriptor = -1
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def new_path(self, name: str) -> str:
+        """
+        A path that nobody uses, beginning with the name; nothing is there.
+
+        Raises:
+            StoreProblem: the directory cannot be made.
+        """
+        with self._lock:
+            if self._directory is None:
+                try:
+                    self._directory = self._make()
+                except OSError as problem:
+                    raise store_problem(problem, self._parent, "make a temporary directory") from problem
+            self._count += 1
+            return os.path.join(self._directory, f"{name}-{self._count}")
+
+    def new_directory(self, name: str) -> str:
+        """A new empty directory, only for us."""
+        path = self.new_path(name)
+        try:
+            os.mkdir(path, 0o700)
+        except OSError as problem:
+            raise store_problem(problem, path, "make a temporary directory") from problem
+        return path
+
+    def close(self) -> None:
+        """Remove everything; idempotent."""
+        with self._lock:
+            directory, self._directory = self._directory, None
+            if directory is None:
+                return
+            try:
+                remove_tree(directory)
+            finally:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _make(self) -> str:
+        os.makedirs(self._parent, exist_ok=True)
+        self._remove_leftovers()
+        while True:
+            path = os.path.join(self._parent, _PREFIX + secrets.token_hex(6))
+            os.mkdir(path, 0o700)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            # Between mkdir and here another process may have taken it for a leftover.
+            if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+                self._descriptor = descriptor
+                return path
+            os.close(descriptor)
+
+    def _remove_leftovers(self) -> None:
+        with os.scandir(self._parent) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
+        for name in names:
+            path = os.path.join(self._parent, name)
+            with suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    if _lock(descriptor):
+                        remove_tree(path)
+                finally:
+                    os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
