@@ -1,9 +1,9 @@
 """
 The main job from end to end: ``make demo``.
 
-Makes a base image, builds examples/flask-app, starts a registry on loopback, pushes, removes the local image, pulls
-it back, runs it, asks it over HTTP, and prints digests and timings. Ends what it started. Everything lives in
-``.demo`` at the top of the repository, so a second run shows what caching does.
+Makes a base image, builds examples/flask-app, starts a registry on loopback, pushes, removes the local image,
+pulls it back, runs it, asks it over HTTP, and prints digests and timings. Ends what it started. Everything
+lives in ``.demo`` at the top of the repository, so a second run shows what caching does.
 """
 
 import os
