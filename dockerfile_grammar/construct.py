@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lark.exceptions import VisitError
+
 from .arguments import (
     NETWORKS,
     SECURITY_MODES,
@@ -22,6 +24,7 @@ from .arguments import (
 from .errors import SyntaxProblem
 from .flags import FlagValues
 from .golang import SPACES
+from .grammar import parse_arguments
 from .instructions import (
     Add,
     Arg,
@@ -73,8 +76,6 @@ class Construct(Parts):
     def from_(self, children: Children) -> From:
         """``FROM``."""
         flags, *arguments = children
-        if len(arguments) not in (1, 3):
-            raise arity_problem("from")
         image = str(arguments[0])
         if len(arguments) == 1:
             return From(**self._base, image=image, platform=flags.text("platform"))
@@ -233,8 +234,19 @@ class Construct(Parts):
 setattr(Construct, "from", Construct.from_)
 
 
-def arity_problem(rule: str) -> SyntaxProblem:
-    """Return the error for arguments that the grammar rule of an instruction has no place for."""
-    if rule == "from":
-        return SyntaxProblem("FROM requires either one or three arguments")
-    return SyntaxProblem(f"{rule.upper()} has arguments that cannot be read")
+def build_instruction(
+    line: LogicalLine, rule: str, arguments: str, escape: str, parse_trigger: Callable[[str], Instruction]
+) -> Instruction:
+    """
+    Parse the arguments of a logical line and build its instruction; see `Construct`.
+
+    Raises:
+        DockerfileError: the arguments are not what the instruction takes.
+
+    """
+    tree = parse_arguments(rule, arguments, escape)
+    try:
+        return Construct(line, rule, escape, parse_trigger).transform(tree)
+    except VisitError as error:
+        # lark wraps what the methods raise.
+        raise error.orig_exc from None

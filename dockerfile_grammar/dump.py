@@ -10,7 +10,6 @@ from __future__ import annotations
 import lark
 
 from .arguments import LegacyPair, Words, name_value_pairs
-from .errors import SyntaxProblem
 from .flags import resolve_quotes
 from .forms import read_exec_form
 from .golang import SPACES, quote
@@ -38,10 +37,7 @@ def _line(text: str, escape: str) -> str:
     rule = keyword.lower()
     if rule not in INSTRUCTIONS:
         return rule
-    try:
-        flags, *arguments = parse_arguments(rule, rest.strip(SPACES), escape).children
-    except lark.UnexpectedInput:
-        raise SyntaxProblem(f"{keyword} has arguments that cannot be read") from None
+    flags, *arguments = parse_arguments(rule, rest.strip(SPACES), escape).children
     words = [rule]
     assert isinstance(flags, lark.Tree)  # noqa: S101 - every rule starts with its flags
     given = [resolve_quotes(str(flag), escape) for flag in flags.children]

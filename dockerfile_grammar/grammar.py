@@ -14,7 +14,11 @@ import lark
 from lark.lexer import PatternRE, TerminalDef
 from lark.load_grammar import Grammar, load_grammar
 
+from .errors import SyntaxProblem
 from .golang import SPACE_CLASS
+
+# Most rules take any text, and what is wrong with it is said where the instruction is built.
+_MISFITS = {"from": "FROM requires either one or three arguments"}
 
 
 def parse_arguments(rule: str, arguments: str, escape: str) -> lark.Tree[lark.Token]:
@@ -27,10 +31,13 @@ def parse_arguments(rule: str, arguments: str, escape: str) -> lark.Tree[lark.To
         escape: the escape character of the file.
 
     Raises:
-        lark.UnexpectedInput: the arguments do not fit the rule.
+        SyntaxProblem: the arguments do not fit the rule.
 
     """
-    return _parser(rule, escape).parse(arguments)
+    try:
+        return _parser(rule, escape).parse(arguments)
+    except lark.UnexpectedInput:
+        raise SyntaxProblem(_MISFITS.get(rule, f"{rule.upper()} has arguments that cannot be read")) from None
 
 
 @cache

@@ -145,8 +145,6 @@ def _regex(pattern: str) -> str:
                 part = ".*"
             elif parts[index][0] == "/":
                 index += 1
-                if index == len(parts):
-                    part = ".*"
         if part not in _REPEATS or regex[-1:] != [part]:
             regex.append(part)
     return "".join(regex)

@@ -138,10 +138,7 @@ def _instructions(reader: LineReader) -> list[Instruction]:
 
 
 def _parse_line(line: LogicalLine, escape: str) -> Instruction:
-    import lark
-
-    from .construct import Construct, arity_problem
-    from .grammar import parse_arguments
+    from .construct import build_instruction
 
     keyword, arguments = split_keyword(line.text)
     rule = keyword.lower()
@@ -158,20 +155,14 @@ def _parse_line(line: LogicalLine, escape: str) -> Instruction:
         return _parse_line(LogicalLine(text=text, span=line.span, heredocs=line.heredocs), escape)
 
     try:
-        tree = parse_arguments(rule, arguments, escape)
-        return Construct(line, rule, escape, parse_trigger).transform(tree)
-    except lark.UnexpectedInput:
-        raise arity_problem(rule).located(line.span) from None
-    except lark.exceptions.VisitError as error:
-        if isinstance(error.orig_exc, DockerfileError):
-            raise error.orig_exc.located(line.span) from None
+        return build_instruction(line, rule, arguments, escape, parse_trigger)
+    except DockerfileError as error:
+        error.located(line.span)
         raise
 
 
 def opens_heredocs(text: str, escape: str) -> bool:
     """Tell whether ``<<`` means a heredoc in a line: in RUN, COPY and ADD, unless in exec form."""
-    import lark
-
     from .grammar import parse_arguments
 
     keyword, arguments = split_keyword(text)
@@ -180,11 +171,7 @@ def opens_heredocs(text: str, escape: str) -> bool:
     rule = keyword.lower()
     if rule not in _HEREDOC_INSTRUCTIONS:
         return False
-    try:
-        tree = parse_arguments(rule, arguments, escape)
-    except lark.UnexpectedInput:
-        return False
-    return not any(tree.find_data("exec_form"))
+    return not any(parse_arguments(rule, arguments, escape).find_data("exec_form"))
 
 
 def _group(instructions: list[Instruction]) -> tuple[tuple[Arg, ...], tuple[Stage, ...]]:

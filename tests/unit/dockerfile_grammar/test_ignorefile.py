@@ -64,6 +64,12 @@ def test_is_ignored(patterns, path, ignored):
     assert IgnoreMatcher(patterns).is_ignored(path) is ignored
 
 
+def test_has_exclusions():
+    """A matcher should know whether anything is ever taken back."""
+    assert IgnoreMatcher(["a", " !b "]).has_exclusions
+    assert not IgnoreMatcher(["a", "b!"]).has_exclusions
+
+
 @pytest.mark.parametrize("pattern", ["!", "[", "[]", "[a", "a\\", "[z-a]", "[-a]", "[a-]"])
 def test_malformed_patterns_are_refused(pattern):
     """A pattern that cannot be understood should be an error, not a pattern that matches nothing."""

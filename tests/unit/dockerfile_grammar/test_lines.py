@@ -129,6 +129,13 @@ def test_broken_heredoc_names():
     assert heredocs_opened("RUN x") == []
 
 
+def test_heredoc_body():
+    """The body should lose its leading tabs, and only tabs, exactly when the mark asks for it."""
+    plain, chomped = (read(f"A {mark}\n\t\ta\tb\n \tc\nE\n")[1][0].heredocs[0] for mark in ("<<E", "<<-E"))
+    assert plain.body == plain.content == chomped.content == "\t\ta\tb\n \tc\n"
+    assert chomped.body == "a\tb\n \tc\n"
+
+
 def test_find_directive():
     """A directive should be found after "#!" and, on request, in other notations."""
     assert find_directive("syntax", "#!/x\n# syntax=a b\n").first_word == "a"
@@ -140,6 +147,8 @@ def test_find_directive():
     assert find_directive("syntax", '{"syntax": 1}', any_format=True) is None
     assert find_directive("syntax", "[1]", any_format=True) is None
     assert find_directive("syntax", "", any_format=True) is None
+    assert find_directive("check", "# escape=`\n# syntax=a\n# check=x").value == "x"
+    assert find_directive("check", "# escape=`") is None
     assert find_directive("check", "# escape=`\n# escape=`\n# check=x") is None
 
 
@@ -262,10 +271,34 @@ def test_parse_ports_refuses(word, message):
     assert message in caught.value.message
 
 
-def test_dump_keeps_what_is_no_instruction():
-    """The dump is of the syntax alone: unknown words and missing arguments should be printed."""
-    assert dump("XYZ a\nCOPY <<E --x /d\nE\nonbuild copy --a=b c\nENV\n") == (
-        '(xyz)\n(copy "<<E" "--x" "/d")\n(onbuild (copy ["--a=b"] "c"))\n(env)\n'
+def test_dump():
+    """The dump should show flags, words and pairs, and the parts of a trigger in parentheses."""
+    text = """FROM --platform=x a AS b
+RUN --mount="type=cache" -- echo
+ENV a b c
+LABEL a=b "c"=d
+CMD ["x", "\\t"]
+copy <<E --x /d
+E
+onbuild copy --a=b c
+HEALTHCHECK CMD true
+ENV
+XYZ a
+"""
+    assert (
+        dump(text)
+        == """(from ["--platform=x"] "a" "AS" "b")
+(run ["--mount=type=cache"] "echo")
+(env "a" "b c" "")
+(label "a" "b" "=" "\\"c\\"" "d" "=")
+(cmd "x" "\\t")
+(copy "<<E" "--x" "/d")
+(onbuild (copy ["--a=b"] "c"))
+(healthcheck "CMD" "true")
+(env)
+(xyz)
+"""
     )
-    with pytest.raises(SyntaxProblem):
-        dump("FROM a b")
+    for broken in ("FROM a b", "ENV a", "COPY [1]"):
+        with pytest.raises(SyntaxProblem):
+            dump(broken)

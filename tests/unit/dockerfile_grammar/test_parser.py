@@ -296,6 +296,17 @@ def test_heredoc_in_a_broken_line_is_not_read():
     assert refused("FROM a\nCOPY\t<<EOF\nEOF").span.start_line == 2
 
 
+def test_healthcheck_none():
+    """A check that is switched off should say so."""
+    assert parse_instruction("HEALTHCHECK NONE").none
+    assert not parse_instruction("HEALTHCHECK CMD true").none
+
+
+def test_keyword_is_kept_as_written():
+    """The case of a keyword should be known to whoever checks the style of a file."""
+    assert parse_instruction("  eNv a=b").keyword == "eNv"
+
+
 def test_copy_in_exec_form_has_no_heredocs():
     """In exec form a source that looks like a heredoc should be a path."""
     copy = parse_instruction('COPY ["<<EOF", "/x"]')

@@ -39,6 +39,7 @@ lookup = VARIABLES.get
         ("${A?}${A:?no}${EMPTY?}", "oneone"),
         ("${FILE#*/}", "sub/name.tar.gz"),
         ("${FILE##*/}", "name.tar.gz"),
+        ("${FILE#**/}${FILE%%**.*}", "sub/name.tar.gz"),
         ("${FILE%.*}", "dir/sub/name.tar"),
         ("${FILE%%.*}", "dir/sub/name"),
         ("${FILE%nothing}", "dir/sub/name.tar.gz"),
