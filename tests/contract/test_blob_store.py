@@ -328,6 +328,7 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path, run_python):
     assert list(LayoutBlobStore(tmp_path / "store", durable=True).digests()) == [ABC]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_forked_child_does_not_remove_what_its_parent_writes(tmp_path):
     """A child that drops its copy of a writer leaves the parent's work alone."""
     store = LayoutBlobStore(tmp_path, durable=False)
