@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import select
-import signal
 import socket
 import stat
 from contextlib import suppress
@@ -105,10 +104,7 @@ def _is_over(guard: int) -> bool:
 
 
 def _join(plan: dict[str, Any], given: Given) -> None:
-    """Leave the helper's session, signal dispositions and control groups."""
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    """Leave the helper's session and control groups."""
     os.setsid()
     os.umask(0o022)
     for path in plan["cgroup_procs"]:

@@ -44,8 +44,9 @@ def operation(name: str) -> Iterator[None]:
 
 def filesystem(kind: str, options: Sequence[tuple[str, str]], attributes: int = 0) -> int:
     """Make a file system and return a descriptor of its mount, attached nowhere; raise `SetupProblem`."""
-    fd = sc.fsopen(kind)
+    fd = -1
     try:
+        fd = sc.fsopen(kind)
         for key, value in (("source", kind), *options):
             if value:
                 sc.fsconfig_string(fd, key, value)
@@ -54,11 +55,11 @@ def filesystem(kind: str, options: Sequence[tuple[str, str]], attributes: int = 
         sc.fsconfig_create(fd)
         return sc.fsmount(fd, attributes)
     except OSError as problem:
-        raise SetupProblem(
-            f"mount {kind}", problem.errno or 0, _log_of(fd) or str(problem.filename)
-        ) from problem
+        detail = _log_of(fd) if fd >= 0 else ""
+        raise SetupProblem(f"mount {kind}", problem.errno or 0, detail or str(problem.filename)) from problem
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 def _log_of(fd: int) -> str:

@@ -149,6 +149,14 @@ def _fork(flags: int, cgroup: int, given: inside.Given) -> int:
         os.close(own)
 
 
+def _reset_signals() -> None:
+    """Ignore nothing: what is ignored here, by Python or by whoever started us, would be in every program."""
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def main() -> None:
     """Serve the socket whose number is the first argument, for the parent whose pid is the second."""
     control_fd, parent, main_thread, spare = (int(item) for item in sys.argv[1:5])
@@ -159,7 +167,7 @@ def main() -> None:
         sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _reset_signals()
     control = socket.socket(fileno=control_fd)
     # A child must never execute code of the image: after this nothing can be imported any more.
     sys.path.clear()
