@@ -90,18 +90,35 @@ class _Planner:
         self._warnings: list[str] = []
 
     async def reach(self, target: Stage, resolver: Resolver) -> None:
-        """Find the stages that the target needs, and resolve their images."""
-        waiting = [target.index]
+        """Find the stages that the target needs, and resolve their images: all that are known at once."""
+        waiting = {target.index}
         while waiting:
-            drafts = [self.stages.plan(index) for index in waiting if index not in self._plans]
+            drafts = self._closure(waiting)
             needs = {draft.image: draft.stage.base.span for draft in drafts if draft.image}
-            await self._resolve(needs, resolver)
             for draft in drafts:
-                image = self._images[draft.image] if draft.image else None
-                self._plans[draft.stage.index] = self.stages.with_triggers(draft, image)
-            used = [plan for plan in self._plans.values() for draft in drafts if plan.stage == draft.stage]
-            await self._resolve({n: s for plan in used for n, s in plan.images.items()}, resolver)
-            waiting = sorted({index for plan in used for index in plan.needed} - self._plans.keys())
+                needs.update(draft.images)
+            await self._resolve(needs, resolver)
+            # Triggers of the images may take from more stages and images.
+            used = [
+                self.stages.with_sources(draft, self._images[draft.image]) if draft.image else draft
+                for draft in drafts
+            ]
+            self._plans.update((plan.stage.index, plan) for plan in used)
+            for plan in used:
+                await self._resolve(plan.images, resolver)
+            waiting = {index for plan in used for index in plan.needed} - self._plans.keys()
+
+    def _closure(self, indexes: set[int]) -> list[StagePlan]:
+        """The stages, and all that they need as far as the file itself tells."""
+        drafts: dict[int, StagePlan] = {}
+        todo = sorted(indexes)
+        while todo:
+            index = todo.pop()
+            if index in drafts or index in self._plans:
+                continue
+            drafts[index] = self.stages.with_sources(self.stages.plan(index), None)
+            todo.extend(drafts[index].needed)
+        return list(drafts.values())
 
     async def _resolve(self, needs: Mapping[ImageNeed, Span], resolver: Resolver) -> None:
         missing: list[ImageNeed] = []

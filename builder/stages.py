@@ -129,13 +129,13 @@ class Stages:
             return plan
         return replace(plan, image=self._image(name, plan.platform, base.span))
 
-    def with_triggers(self, plan: StagePlan, image: Image | None) -> StagePlan:
+    def with_sources(self, plan: StagePlan, image: Image | None) -> StagePlan:
         """
         The stage with what its base triggers, and with everything that its instructions take from.
 
         Args:
             plan: the stage.
-            image: its base, where that is an image.
+            image: its base, where that is an image and known.
 
         Raises:
             DockerfileError: a trigger cannot be parsed, or a stage is taken from that comes later.

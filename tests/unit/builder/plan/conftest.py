@@ -32,9 +32,7 @@ def image_of(*layers, platform=AMD64, history=None, **config):
     document = author_config(
         ImageConfig(platform=platform, config=RunConfig(**config), diff_ids=diff_ids, history=history)
     )
-    descriptors = tuple(
-        Descriptor(media_type=OCI_LAYER, digest=diff_id, size=10240) for diff_id in diff_ids
-    )
+    descriptors = tuple(Descriptor(media_type=OCI_LAYER, digest=diff_id, size=10240) for diff_id in diff_ids)
     return Image(author_manifest(Manifest(config=document.descriptor, layers=descriptors)), document)
 
 
@@ -86,6 +84,8 @@ IMAGES = {
 class Plans:
     """Plans Dockerfiles over one build context."""
 
+    image_of = staticmethod(image_of)
+
     def __init__(self, tmp_path):
         self.root = tmp_path / "context"
         self.root.mkdir()
@@ -110,9 +110,7 @@ class Plans:
     def drive(self, parsed, request, contexts, platform):
         import asyncio
 
-        work = plan(
-            parsed, request, contexts, self.resolver, platform=platform, build_platform=AMD64
-        )
+        work = plan(parsed, request, contexts, self.resolver, platform=platform, build_platform=AMD64)
         return drive(work, asyncio.run)
 
     def config(self, text, **options):
