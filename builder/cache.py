@@ -44,6 +44,11 @@ class CacheRecord:
     layer_size: int
     duration: float
 
+    @classmethod
+    def of(cls, snapshot: Snapshot, *, size: int, seconds: float) -> CacheRecord:
+        """The record of a result that was just made."""
+        return cls(layers=snapshot.layers, created=time.time(), layer_size=size, duration=seconds)
+
     @property
     def snapshot(self) -> Snapshot:
         """The result as a snapshot."""

@@ -25,8 +25,7 @@ async def exclusive(path: str) -> AsyncIterator[bool]:
     Raises:
         OSError: the file cannot be made.
     """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _opened(path)
     try:
         waited = False
         delay = _FIRST_WAIT
@@ -41,6 +40,39 @@ async def exclusive(path: str) -> AsyncIterator[bool]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+class HeldLock:
+    """A lock that is held until `close`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Let it go; idempotent."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+
+def try_exclusive(path: str) -> HeldLock | None:
+    """
+    The lock that a file stands for, if nobody has it.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    descriptor = _opened(path)
+    if _taken(descriptor):
+        return HeldLock(descriptor)
+    os.close(descriptor)
+    return None
+
+
+def _opened(path: str) -> int:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def _taken(descriptor: int) -> bool:

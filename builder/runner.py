@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -135,12 +134,7 @@ class _Run:
             self._supplies.sink(StepProblem(step, self._host.clock(), f"internal error: {problem!r}"))
             raise
         ended = self._host.clock()
-        record = CacheRecord(
-            layers=snapshot.layers,
-            created=time.time(),
-            layer_size=_own_size(snapshot, inputs),
-            duration=ended - started,
-        )
+        record = CacheRecord.of(snapshot, size=_own_size(snapshot, inputs), seconds=ended - started)
         self._host.cache.store([(step.digest, step.preimage), (key.digest, key.preimage)], record)
         self._supplies.sink(StepDone(step, ended, record.layer_size))
         return snapshot

@@ -27,9 +27,11 @@ class Workspace(Protocol):
         """What goes into the SandboxSpec."""
         ...
 
-    def capture(self, stamp: Callable[[float], int]) -> Layer:
+    def capture(self, stamp: Callable[[float], int], *, skip: frozenset[str] = frozenset()) -> Layer:
         """
-        The changes as a new layer in the store (blocking); `stamp` maps a file's mtime to the recorded one.
+        The changes as a new layer in the store (blocking), at most once.
+
+        `stamp` maps a file's mtime to the recorded one; paths in `skip` (places of mounts) are no part of it.
 
         Raises:
             StoreProblem: the layer cannot be written; nothing is left.
@@ -43,6 +45,16 @@ class Workspace(Protocol):
 
 class RootfsDriver(Protocol):
     """Makes workspaces; unpacked layers are kept as a cache and may be removed between builds."""
+
+    def unpacked(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """
+        Directories, bottom to top, that make up the snapshot when they are merged; never to be changed
+        (blocking).
+
+        Raises:
+            UnsafeLayer, StoreProblem: as `prepare`.
+        """
+        ...
 
     def prepare(self, snapshot: Snapshot) -> Workspace:
         """

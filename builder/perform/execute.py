@@ -1,0 +1,200 @@
+"""
+RUN: a command in a sandbox over the snapshot, and what it changed as a layer.
+
+Every resource is given back on every path: the sandbox is gone before its mounts are released, and the
+workspace is removed last. A command that fails is a result, told once as `StepFailed` with the end of its
+output.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from oci_image.digest import Digest
+from oci_image.image import Layer
+from oci_image.platform import local_platform
+from runtime.errors import ProgramNotFound, SandboxError
+from runtime.network import choose_network
+from runtime.sandbox import ExitStatus
+from runtime.spec import NetworkMode, SandboxSpec
+
+from ..errors import BuildError, StepFailed
+from ..events import StepLog
+from ..graph import Step
+from ..ops import Exec, ExecMount
+from ..rootfs.base import RootfsDriver, Workspace
+from ..scratch import Scratch
+from ..snapshots import Snapshot
+from .base import Supplies, identities, in_thread, perform
+from .mounts import Mounted, mounted
+from .stepfiles import StepFiles, digest_items, tree_of
+
+_TAIL_BYTES = 16 << 10
+_HOSTNAME = "buildkitsandbox"
+_CLOCK_STEP = 0.1
+"""Seconds by which the kernel's coarse clock, which stamps files, may be behind."""
+
+
+@perform.register
+async def _(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Supplies) -> Snapshot:
+    for snapshot in inputs:
+        await supplies.host.layers.ensure(snapshot.layers)
+    try:
+        layer = await _run(op, inputs, step, supplies)
+    except ProgramNotFound as problem:
+        tail = f"{problem.message}\n"
+        hint = problem.hint or _other_platform(op)
+        raise StepFailed(
+            step.origin.name, problem.exit_code, tail=tail, span=step.origin.span, hint=hint
+        ) from problem
+    except SandboxError as problem:
+        raise BuildError(
+            f"{step.origin.name}: {problem.message}", span=step.origin.span, hint=problem.hint
+        ) from problem
+    return inputs[0].with_layer(layer)
+
+
+@identities.register
+async def _(op: Exec, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[str, ...]:
+    used = [mount for mount in op.mounts if mount.type == "bind" and mount.input is not None]
+    for mount in used:
+        if mount.input:
+            await supplies.host.layers.ensure(inputs[mount.input].layers)
+    return await in_thread(_identities, used, inputs, supplies) if used else (inputs[0].chain,)
+
+
+def _identities(
+    mounts: Sequence[ExecMount], inputs: Sequence[Snapshot], supplies: Supplies
+) -> tuple[str, ...]:
+    """
+    The content of what is bound, for each input; the contents of caches never count.
+
+    A whole filesystem is not read for it: its ChainID says the same, though of more than its content.
+    """
+    parts = [inputs[0].chain]
+    for number, snapshot in enumerate(inputs[1:], 1):
+        sources = [mount.source for mount in mounts if mount.input == number]
+        if any(not source.strip("/") for source in sources):
+            parts.append(snapshot.chain)
+            continue
+        files = StepFiles(snapshot, supplies.host.layers)
+        digests: list[Digest] = [digest_items(files.items(source)) for source in sources]
+        parts.append(" ".join(map(str, digests)))
+    return tuple(parts)
+
+
+async def _run(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Supplies) -> Layer:
+    host = supplies.host
+    scratch = Scratch(host.state)
+    try:
+        async with (
+            _workspace(host.rootfs(), inputs[0]) as workspace,
+            mounted(op, inputs, supplies, scratch) as given,
+        ):
+            started = time.time() - _CLOCK_STEP
+            tail = _Tail()
+
+            def on_output(stream: int, data: bytes) -> None:
+                tail.add(data)
+                supplies.sink(StepLog(step, stream, data))
+
+            status = await host.sandbox().run(_spec(op, workspace, given), on_output=on_output)
+            if not status.ok:
+                raise _failed(step, op, status, tail.text())
+            skip = await in_thread(_mount_points, given, inputs[0], supplies)
+            return await in_thread(workspace.capture, _stamp(op, started), skip=skip)
+    finally:
+        await in_thread(scratch.close)
+
+
+@asynccontextmanager
+async def _workspace(driver: RootfsDriver, snapshot: Snapshot) -> AsyncIterator[Workspace]:
+    made: list[Workspace] = []
+    try:
+        # A list, because a cancelled wait would lose the value that still gets made.
+        await in_thread(lambda: made.append(driver.prepare(snapshot)))
+        yield made[0]
+    finally:
+        for workspace in made:
+            await in_thread(workspace.release)
+
+
+def _spec(op: Exec, workspace: Workspace, given: Mounted) -> SandboxSpec:
+    requested = None if op.network == "default" else NetworkMode(op.network)
+    network, _ = choose_network(requested)
+    return SandboxSpec(
+        argv=op.argv,
+        rootfs=workspace.root,
+        env=(*op.env, *op.hidden_env, *given.env),
+        cwd=op.cwd,
+        user=op.user,
+        mounts=tuple(given.mounts),
+        hostname=_HOSTNAME,
+        network=network,
+        privileged=op.security == "insecure",
+    )
+
+
+def _mount_points(given: Mounted, snapshot: Snapshot, supplies: Supplies) -> frozenset[str]:
+    """The places of mounts, which are no part of the result."""
+    if not given.mounts:
+        return frozenset()
+    tree = tree_of(snapshot, supplies.host.layers)
+    return frozenset(tree.resolve(mount.target.strip("/")) for mount in given.mounts)
+
+
+def _stamp(op: Exec, started: float) -> Callable[[float], int]:
+    """
+    What a file's time becomes: the epoch for what the command made or changed.
+
+    Older times come from archives and packages, and stay; with an epoch that was asked for, none is later.
+    """
+
+    def stamp(mtime: float) -> int:
+        if mtime >= started or (op.clamp and mtime > op.epoch):
+            return op.epoch
+        return int(mtime // 1)
+
+    return stamp
+
+
+def _failed(step: Step, op: Exec, status: ExitStatus, tail: str) -> StepFailed:
+    hint = None
+    if status.oom_killed:
+        hint = "the command was killed because memory ran out; give it more, or let it run fewer jobs at once"
+    elif status.shell_code in (126, 127):
+        hint = _other_platform(op)
+    return StepFailed(step.origin.name, status.shell_code, tail=tail, span=step.origin.span, hint=hint)
+
+
+def _other_platform(op: Exec) -> str | None:
+    here = local_platform()
+    if here.architecture == op.platform.architecture:
+        return None
+    return f"the image is for {op.platform}, this machine is {here}: it needs an emulator (binfmt_misc, QEMU)"
+
+
+class _Tail:
+    """The end of what a command printed."""
+
+    def __init__(self) -> None:
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._parts.append(data[-_TAIL_BYTES:])
+        self._size += len(self._parts[-1])
+        while self._size - len(self._parts[0]) >= _TAIL_BYTES:
+            self._size -= len(self._parts.popleft())
+
+    def text(self) -> str:
+        """The bytes as text, whole lines where possible."""
+        data = b"".join(self._parts)
+        if len(data) > _TAIL_BYTES:
+            data = data[-_TAIL_BYTES:]
+            data = data[data.find(b"\n") + 1 :]
+        return data.decode("utf-8", "replace")

@@ -1,0 +1,162 @@
+"""
+Root filesystems by overlayfs: unpacked layers below, an empty directory for the changes above.
+
+Nothing is mounted here: a workspace says what to mount, the sandbox does it in its own mount namespace, so
+there is nothing to unmount when a process dies. After a step the directory with its changes becomes the
+unpacked directory of the new layer, when it is exactly that, so that nothing just written is unpacked again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+from oci_image.image import Layer
+from oci_image.layer.apply import remove_tree
+from oci_image.layer.diff import diff_upper
+from oci_image.layer.entry import Entry, Kind
+from oci_image.layer.tree import LayerTree
+from oci_image.layer.whiteouts import is_whiteout_device
+from oci_image.layer.write import LayerWriter
+from oci_image.store.base import BlobStore
+from oci_image.store.problems import store_problem
+from runtime.spec import OverlayRoot
+
+from ..errors import Unsupported
+from ..host import LayerSource
+from ..perform.layers import write_layer
+from ..perform.stepfiles import tree_of
+from ..scratch import Scratch
+from ..snapshots import Snapshot
+from .unpacked import UnpackedLayers
+
+_MOST_LOWERS = 500
+"""As many layers as overlayfs merges."""
+
+
+class OverlayDriver:
+    """
+    Makes workspaces for sandboxes that mount overlayfs.
+
+    Args:
+        blobs: where captured layers go.
+        layers: the bytes of layers.
+        scratch: where changes are kept while a sandbox runs.
+        state: the state directory.
+        user_namespace: this process is root of a user namespace only.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        layers: LayerSource,
+        scratch: Scratch,
+        state: str,
+        *,
+        user_namespace: bool = False,
+    ) -> None:
+        self._blobs = blobs
+        self._layers = layers
+        self._scratch = scratch
+        self._user_namespace = user_namespace
+        self._unpacked = UnpackedLayers(layers, scratch, state, user_namespace=user_namespace)
+
+    def unpacked(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Directories, bottom to top, that make up the snapshot."""
+        return self._unpacked.directories(snapshot)
+
+    def prepare(self, snapshot: Snapshot) -> OverlayWorkspace:
+        """A workspace over the snapshot."""
+        lowers = self._unpacked.directories(snapshot)
+        if len(lowers) > _MOST_LOWERS:
+            raise Unsupported(
+                f"a root filesystem of {len(lowers)} layers: overlayfs merges {_MOST_LOWERS}",
+                hint="join RUN instructions, or start a stage from the result of another build",
+            )
+        tree = tree_of(snapshot, self._layers)
+        directory = self._scratch.new_directory("run")
+        try:
+            for name in ("upper", "work", *(() if lowers else ("empty",))):
+                os.mkdir(os.path.join(directory, name), 0o755)
+            _look_like(os.path.join(directory, "upper"), tree.lookup(""))
+        except OSError as problem:
+            remove_tree(directory)
+            raise store_problem(problem, directory, "prepare a root filesystem") from problem
+        root = OverlayRoot(
+            lowers=lowers or (os.path.join(directory, "empty"),),
+            upper=os.path.join(directory, "upper"),
+            work=os.path.join(directory, "work"),
+            volatile=True,
+        )
+        return OverlayWorkspace(self, directory, root, tree)
+
+    def capture(
+        self, root: OverlayRoot, tree: LayerTree, stamp: Callable[[float], int], skip: frozenset[str]
+    ) -> Layer:
+        """The changes of a workspace as a layer; its upper directory may be gone afterwards."""
+
+        def fill(writer: LayerWriter) -> None:
+            diff_upper(
+                root.upper,
+                write=writer,
+                lower=tree,
+                stamp=stamp,
+                skip=skip,
+                user_namespace=self._user_namespace,
+            )
+
+        layer = write_layer(self._blobs, self._layers, fill)
+        index = self._layers.index(layer)
+        if not index.implied and _same_names(root.upper, set(index.paths), index.hidden):
+            for entry in index:
+                os.utime(
+                    os.path.join(root.upper, entry.path), (entry.mtime, entry.mtime), follow_symlinks=False
+                )
+            self._unpacked.adopt(layer, root.upper)
+        return layer
+
+
+class OverlayWorkspace:
+    """A workspace whose changes land in a directory of its own."""
+
+    def __init__(self, driver: OverlayDriver, directory: str, root: OverlayRoot, tree: LayerTree) -> None:
+        self._driver = driver
+        self._directory = directory
+        self._tree = tree
+        self.root = root
+
+    def capture(self, stamp: Callable[[float], int], *, skip: frozenset[str] = frozenset()) -> Layer:
+        """The changes as a layer."""
+        return self._driver.capture(self.root, self._tree, stamp, skip)
+
+    def release(self) -> None:
+        """Remove everything; idempotent."""
+        remove_tree(self._directory)
+
+
+def _look_like(directory: str, entry: Entry | None) -> None:
+    """The upper directory is what the root of the merged filesystem looks like."""
+    if entry is None or entry.kind is not Kind.DIRECTORY:
+        return
+    os.chown(directory, entry.uid, entry.gid)
+    os.chmod(directory, entry.mode)
+    for name, value in entry.xattrs:
+        os.setxattr(directory, name, value)
+
+
+def _same_names(upper: str, paths: set[str], hidden: frozenset[str]) -> bool:
+    """Whether a directory holds just these paths, and no whiteouts but those of the layer."""
+    todo = [""]
+    while todo:
+        above = todo.pop()
+        with os.scandir(os.path.join(upper, above)) as entries:
+            for entry in entries:
+                path = f"{above}/{entry.name}" if above else entry.name
+                if path not in paths:
+                    if path in hidden and is_whiteout_device(entry.stat(follow_symlinks=False)):
+                        continue
+                    return False
+                if stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode):
+                    todo.append(path)
+    return True
