@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from ..cache import SqliteCacheIndex
+from ..events import EventSink, discard
 from ..host import Host
 from ..layersource import StoreLayers
 from ..local import LocalStore
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_host(settings: Settings, store: LocalStore) -> Iterator[Host]:
+def open_host(settings: Settings, store: LocalStore, sink: EventSink = discard) -> Iterator[Host]:
     """The effects of a build over the local store; everything that was opened is closed at the end."""
     from .transfers import Fetcher
 
     with ExitStack() as stack:
-        fetcher = Fetcher(settings, store)
+        fetcher = Fetcher(settings, store, sink)
         layers = StoreLayers(store.blobs, store.notes, store.state, fetcher.layers)
         cache = SqliteCacheIndex(os.path.join(store.state, "cache.db"))
         stack.callback(cache.close)

@@ -60,16 +60,18 @@ class TtyProgress:
         )
 
     def __call__(self, event: Event) -> None:
-        """Take the event into the picture."""
+        """Take the event into the picture, which appears with the first one."""
         self._take(event)
+        if not self._live.is_started:
+            self._live.start()
 
     def __enter__(self) -> Self:
-        self._live.__enter__()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._live.vertical_overflow = "visible"
-        self._live.stop()
+        if self._live.is_started:
+            self._live.vertical_overflow = "visible"
+            self._live.stop()
 
     @singledispatchmethod
     def _take(self, event: object) -> None:

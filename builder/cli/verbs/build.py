@@ -1,21 +1,12 @@
-"""
-``pybuild build`` (and ``pybuild CONTEXT``): flags as ``docker build`` has them.
-
-Order of work: read the arguments and the Dockerfile's bytes; if a recorded build matches, answer from the
-record (standard library only); otherwise load the builder and build.
-"""
+"""``pybuild build`` (and ``pybuild CONTEXT``): flags as ``docker build`` has them."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from ..settings import Settings
-
-if TYPE_CHECKING:
-    from ...request import BuildRequest
 
 DESCRIPTION = "Build an image from a Dockerfile and a build context."
 
@@ -74,28 +65,10 @@ def main(arguments: list[str]) -> int:
     if args.iidfile:
         # Gone before the build, so that a failed one never leaves the ID of an earlier image.
         _remove(args.iidfile)
+    from ..building import build
     from ..requests import read_request
 
-    request = read_request(args, settings)
-    if not args.plan:
-        from ... import replay
-
-        record = replay.find(request, settings.root)
-        if record is not None:
-            return _answer(record, args, request, settings)
-    return _build(args, request, settings)
-
-
-def _answer(record: object, args: argparse.Namespace, request: BuildRequest, settings: Settings) -> int:
-    from ..recorded import answer
-
-    return answer(record, args, request, settings)
-
-
-def _build(args: argparse.Namespace, request: BuildRequest, settings: Settings) -> int:
-    from ..building import run
-
-    return run(args, request, settings)
+    return build(read_request(args, settings), args, settings)
 
 
 def _remove(path: str) -> None:
