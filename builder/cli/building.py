@@ -39,8 +39,8 @@ def build(request: BuildRequest, args: argparse.Namespace, settings: Settings) -
     store = LocalStore(settings.root)
 
     def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-        # Something has to run. Nothing was done or shown yet, so an ordinary user may begin again as root of a
-        # user namespace; a build that is all cached never comes here.
+        # Something has to run. Nothing was done or shown yet, so an ordinary user may begin again as root of
+        # a user namespace; a build that is all cached never comes here.
         enter_user_namespace(settings, required=False)
         import asyncio
 
