@@ -36,7 +36,7 @@ def _line(text: str, escape: str) -> str:
     keyword, rest = split_keyword(text)
     rule = keyword.lower()
     if rule not in INSTRUCTIONS:
-        return rule
+        return f'{rule} ""'
     flags, *arguments = parse_arguments(rule, rest.strip(SPACES), escape).children
     words = [rule]
     assert isinstance(flags, lark.Tree)  # noqa: S101 - every rule starts with its flags

@@ -35,14 +35,18 @@ def has_wildcard(pattern: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    regex: list[str] = []
+    chunks: list[list[str]] = [[]]
     for token, _special in tokens(pattern):
         if token in ("*", "**"):
-            if regex[-1:] != ["[^/]*"]:
-                regex.append("[^/]*")
+            chunks.append([])
         else:
-            regex.append(token)
-    return re.compile("".join(regex) + r"\Z", re.DOTALL)
+            chunks[-1].append(token)
+    first, *starred = ["".join(chunk) for chunk in chunks]
+    if not starred:
+        return re.compile(rf"{first}\Z", re.DOTALL)
+    # What follows a star is taken where it fits first, for good; only the last star looks further.
+    between = "".join(f"(?>[^/]*?{chunk})" for chunk in starred[:-1] if chunk)
+    return re.compile(rf"{first}{between}[^/]*{starred[-1]}\Z", re.DOTALL)
 
 
 def tokens(pattern: str, *, strict_ranges: bool = False) -> Iterator[tuple[str, bool]]:

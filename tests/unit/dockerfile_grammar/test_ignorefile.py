@@ -159,6 +159,11 @@ def test_fifty_thousand_paths_take_little_time():
         (r"\[a]", "[a]", True),
         ("[&&-||~~[]x", "&x", True),
         ("a", "a\n", False),
+        ("a[^b]c", "a/c", True),
+        ("*[^a]*", "a.b/c", False),
+        ("*ab*ac", "xabyabzac", True),
+        ("*a*", "b", False),
+        ("*a*a*a*a*a*a*a*b", "a" * 5000, False),
     ],
 )
 def test_match_wildcard(pattern, name, matches):

@@ -296,7 +296,7 @@ XYZ a
 (onbuild (copy ["--a=b"] "c"))
 (healthcheck "CMD" "true")
 (env)
-(xyz)
+(xyz "")
 """
     )
     for broken in ("FROM a b", "ENV a", "COPY [1]"):

@@ -302,6 +302,40 @@ def test_healthcheck_none():
     assert not parse_instruction("HEALTHCHECK CMD true").none
 
 
+@pytest.mark.parametrize(
+    ("text", "legacy", "pairs"),
+    [
+        ("LABEL a b=c", True, [("a", "b=c")]),
+        ("LABEL a\tb", True, [("a", "b")]),
+        (r"LABEL a\ b=c", False, [(r"a\ b", "c")]),
+        ('LABEL "a b"=c', False, [('"a b"', "c")]),
+        ('LABEL "a=b"', False, [('"a', 'b"')]),
+        ("LABEL 'a=b' c=d", False, [("'a", "b'"), ("c", "d")]),
+        ('LABEL "a b" c', True, [('"a', 'b" c')]),
+        (r"LABEL a\=b", False, [("a\\", "b")]),
+        ("LABEL =a=b c=", None, None),
+        ("LABEL a= b=", False, [("a", ""), ("b", "")]),
+        ('LABEL a="open b=c', False, [("a", '"open b=c')]),
+        ("LABEL a b\\\\", True, [("a", "b\\\\")]),
+        ("LABEL a=b\\\\\\", False, [("a", "b\\\\")]),
+    ],
+)
+def test_first_word_decides_between_the_two_forms(text, legacy, pairs):
+    """An "=" anywhere in the first word, quoted or not, should mean NAME=value."""
+    if pairs is None:
+        with pytest.raises(SyntaxProblem):
+            parse_instruction(text)
+        return
+    label = parse_instruction(text)
+    assert (label.legacy, [*label.pairs]) == (legacy, pairs)
+
+
+def test_unusual_blanks():
+    """Words of paths should be divided by ordinary blanks only, words of ARG by any white space."""
+    assert parse_instruction("COPY a\u00a0b\x1cc \u00a0 /d").sources == ("a\u00a0b\x1cc",)
+    assert [pair.name for pair in parse_instruction("ARG a\u00a0b\u3000c\x1cd").pairs] == ["a", "b", "c\x1cd"]
+
+
 def test_keyword_is_kept_as_written():
     """The case of a keyword should be known to whoever checks the style of a file."""
     assert parse_instruction("  eNv a=b").keyword == "eNv"
