@@ -143,6 +143,7 @@ def _look_like(directory: str, entry: Entry | None) -> None:
     os.chmod(directory, entry.mode)
     for name, value in entry.xattrs:
         os.setxattr(directory, name, value)
+    os.utime(directory, (entry.mtime, entry.mtime))
 
 
 def _same_names(upper: str, paths: set[str], hidden: frozenset[str]) -> bool:

@@ -1,0 +1,106 @@
+"""
+The use case "build": a Dockerfile and a build context become an image in the local store.
+
+The one function that the command line, tests and any other front end call. Until a step has to run nothing
+here waits or is told to anybody, and neither asyncio nor what performs steps is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dockerfile_grammar.parser import parse
+from oci_image.platform import local_platform
+
+from .assemble import assemble
+from .context import BuildContext, open_context
+from .events import EventSink, discard
+from .graph import BuildGraph
+from .host import Host
+from .loop import needs_loop
+from .ops import Exec
+from .plan import plan
+from .recall import Recall, Results
+from .request import BuildRequest, BuildResult
+
+
+async def build(
+    request: BuildRequest,
+    host: Host,
+    sink: EventSink = discard,
+    *,
+    secrets: Mapping[str, bytes] | None = None,
+    ssh: Mapping[str, str] | None = None,
+) -> BuildResult:
+    """
+    Build, and give the image its names in the local store; what was finished is kept when a later step fails.
+
+    Args:
+        request: what to build.
+        host: the effects.
+        sink: takes the events; not called before something has to run.
+        secrets: values by id, for commands that ask for them.
+        ssh: sockets of agents by id.
+
+    Raises:
+        DockerfileError: the Dockerfile is wrong.
+        BuildError: a step failed, or something that is needed cannot be had.
+        ImageError: the store cannot be used.
+    """
+    contexts = _contexts(request, host)
+    try:
+        dockerfile = parse(request.dockerfile, filename=request.dockerfile_name)
+        graph = await plan(
+            dockerfile, request, contexts, host.resolver, platform=request.platform or local_platform()
+        )
+        for context in contexts.values():
+            context.save()
+        results = Recall(graph, host, sink).everything(graph)
+        if results is None:
+            await needs_loop()
+            results = await _run(graph, host, sink, contexts=contexts, secrets=secrets or {}, ssh=ssh or {})
+    finally:
+        for context in contexts.values():
+            context.close()
+    return _finished(request, graph, results, host)
+
+
+def _contexts(request: BuildRequest, host: Host) -> dict[str, BuildContext]:
+    if not request.context:
+        return {}
+    return {"": open_context(request.context, host.stats, dockerfile=request.dockerfile_path)}
+
+
+async def _run(
+    graph: BuildGraph,
+    host: Host,
+    sink: EventSink,
+    *,
+    contexts: Mapping[str, BuildContext],
+    secrets: Mapping[str, bytes],
+    ssh: Mapping[str, str],
+) -> Results:
+    # Imported for what they register; the sandbox's half only if a command will run.
+    from .perform import files  # noqa: F401
+    from .perform.base import Supplies
+    from .runner import run
+
+    if any(isinstance(step.op, Exec) for step in graph.steps()):
+        from .perform import execute  # noqa: F401
+    return await run(graph, Supplies(host=host, sink=sink, contexts=contexts, secrets=secrets, ssh=ssh))
+
+
+def _finished(request: BuildRequest, graph: BuildGraph, results: Results, host: Host) -> BuildResult:
+    """Assemble the image of the (one) target and name it."""
+    image = assemble(graph.targets[0], results.snapshots[0], host.blobs)
+    descriptor = image.manifest.descriptor
+    for tag in request.tags:
+        if host.tags.get(str(tag)) != descriptor:
+            host.tags.set(str(tag), descriptor)
+    return BuildResult(
+        image=image,
+        tags=request.tags,
+        steps=results.steps,
+        cached=results.cached,
+        warnings=graph.warnings,
+    )
