@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from oci_image.digest import Digest
 from oci_image.errors import ImageError, InvalidDigest, NotFound, StoreProblem, VerificationFailed
 from oci_image.store.base import AgedBlobStore, local_path
-from oci_image.store.layout import LayoutBlobStore
+from oci_image.store.layout import LayoutBlobStore, LayoutTagStore
 
 ABC = Digest.of(b"abc")
 
@@ -208,7 +208,7 @@ def test_all_kinds_of_buffers(blob_store):
         assert writer.commit() == Digest.of(b"x" * 150_000 + b"y" * 200_000 + b"zzz")
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.integers(0, 200_000), max_size=6), seed=st.integers(0, 99))
 def test_pieces_do_not_matter(blob_store, pieces, seed):
     """The digest is that of the concatenation, however it is cut."""
@@ -326,6 +326,78 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path, run_python):
         living.kill()
         living.communicate()
     assert list(LayoutBlobStore(tmp_path / "store", durable=True).digests()) == [ABC]
+
+
+WORKLOAD = """
+import sys
+from oci_image import mediatypes
+from oci_image.descriptor import Descriptor
+from oci_image.store.layout import LayoutBlobStore, LayoutTagStore
+blobs, tags = LayoutBlobStore(sys.argv[1], durable=True), LayoutTagStore(sys.argv[1])
+number = int(sys.argv[2])
+while True:
+    number += 1
+    data = b"%09d" % number * 20_000
+    with blobs.writer() as writer:
+        for start in range(0, len(data), 60_000):
+            writer.write(data[start : start + 60_000])
+        digest = writer.commit()
+    name = f"docker.io/library/app:{number % 5}"
+    tags.set(name, Descriptor(media_type=mediatypes.OCI_LAYER, digest=digest, size=len(data)))
+    print(number, name, digest, flush=True)
+"""
+
+
+def test_killed_at_any_time(tmp_path, run_python):
+    """Whenever a process is killed: what it acknowledged is there, and names lead to whole blobs."""
+    chance = random.Random(5)
+    root = tmp_path / "store"
+    number = 0
+    acknowledged: set[Digest] = set()
+    names: dict[str, int] = {}
+    for _ in range(12):
+        worker = run_python(WORKLOAD, root, number)
+        assert worker.stdout.readline()
+        time.sleep(chance.random() * 0.1)
+        worker.kill()
+        out, err = worker.communicate()
+        assert err == ""
+        for line in out.splitlines(keepends=True):
+            if line.endswith("\n"):
+                text, name, digest = line.split()
+                number = names[name] = int(text)
+                acknowledged.add(Digest.parse(digest))
+        blobs, tags = LayoutBlobStore(root, durable=True), dict(LayoutTagStore(root).items())
+        assert set(names) <= set(tags)
+        assert acknowledged <= set(blobs.digests())
+        for name, found in tags.items():
+            data = content(blobs, found.digest)
+            assert (Digest.of(data), len(data)) == (found.digest, found.size)
+            # The change that was under way may have happened too.
+            assert int(data[:9]) >= names.get(name, 0)
+    assert len(acknowledged) > 12
+    blobs.writer().discard()
+    assert os.listdir(root / "pybuild/tmp") == []
+    assert all(Digest.of(content(blobs, digest)) == digest for digest in blobs.digests())
+
+
+def test_no_descriptor_is_leaked(blob_store):
+    """Whatever happens to writers and readers, their descriptors are closed."""
+    digest = put(blob_store, b"abc" * 100_000)
+    before = len(os.listdir("/proc/self/fd"))
+    kept = []
+    for _ in range(20):
+        with blob_store.writer() as writer:
+            writer.write(b"discarded")
+        with blob_store.writer() as failing, pytest.raises(VerificationFailed):
+            failing.commit(ABC)
+        with blob_store.open(digest, 5, 10) as part, blob_store.open(digest, 5) as rest:
+            part.read()
+            rest.read(1)
+        with pytest.raises(NotFound):
+            blob_store.open(ABC)
+        kept += [writer, failing, part, rest]
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
