@@ -1,0 +1,130 @@
+"""Control groups: what is written where, against trees made of plain files."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime import cgroups
+from runtime.errors import NotPermitted
+from runtime.spec import Limits
+
+MOUNTINFO = r"""25 24 0:23 / /dev/shm rw - tmpfs tmpfs rw
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:5 - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /mnt/with\040space/memory rw - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+41 31 0:38 / /nonexistent/unified rw - cgroup2 cgroup2 rw
+garbage
+"""
+
+
+def test_find_hierarchies() -> None:
+    """Controllers are found wherever and however they are mounted."""
+    found = cgroups.find_hierarchies(MOUNTINFO)
+    assert found.v1 == {"cpu": "/sys/fs/cgroup/cpu,cpuacct", "memory": "/mnt/with space/memory"}
+    assert found.unified == "/nonexistent/unified"
+    assert "version 1" in found.describe()
+    assert cgroups.find_hierarchies("").describe() == "none"
+
+
+def test_v1_settings() -> None:
+    """Memory is bounded before swap, because the kernel wants that order; swap is twice the memory unless said."""
+    made = cgroups.v1_settings(Limits(memory=100, pids=5, cpus=1.5, cpu_shares=512))
+    assert made["memory"] == [("memory.limit_in_bytes", "100"), ("memory.memsw.limit_in_bytes", "200")]
+    assert made["pids"] == [("pids.max", "5")]
+    assert made["cpu"] == [
+        ("cpu.cfs_period_us", "100000"),
+        ("cpu.cfs_quota_us", "150000"),
+        ("cpu.shares", "512"),
+    ]
+    assert cgroups.v1_settings(Limits()) == {}
+    assert cgroups.v1_settings(Limits(memory=100, memory_swap=-1))["memory"][1][1] == "-1"
+
+
+def test_v2_settings() -> None:
+    """The same bounds in the words of version 2."""
+    made = cgroups.v2_settings(
+        Limits(memory=100, memory_swap=150, pids=5, cpus=0.5, cpu_shares=1024, cpuset_cpus="0-1")
+    )
+    assert made == {
+        "memory": [("memory.max", "100"), ("memory.swap.max", "50")],
+        "cpu": [("cpu.max", "50000 100000"), ("cpu.weight", "39")],
+        "pids": [("pids.max", "5")],
+        "cpuset": [("cpuset.cpus", "0-1")],
+    }
+    assert cgroups.v2_settings(Limits(memory=100, memory_swap=-1))["memory"][1][1] == "max"
+    assert cgroups.v2_settings(Limits(cpu_shares=2))["cpu"] == [("cpu.weight", "1")]
+    assert cgroups.v2_settings(Limits(cpu_shares=262144))["cpu"] == [("cpu.weight", "10000")]
+
+
+def v2_tree(path: Path) -> cgroups.Hierarchies:
+    """A version 2 tree of plain files; real ones appear with each directory, so they are written here first."""
+    (path / "pybuild").mkdir()
+    for directory in (path, path / "pybuild"):
+        (directory / "cgroup.controllers").write_text("cpu memory pids\n")
+        (directory / "cgroup.subtree_control").write_text("cpu\n")
+    return cgroups.Hierarchies(v1={}, unified=str(path), unified_controllers=("cpu", "memory", "pids"))
+
+
+def test_v2_limits(tmp_path: Path) -> None:
+    """Missing controllers are handed down, the bounds are written, killing and memory events are read."""
+    tree = v2_tree(tmp_path)
+    group = cgroups.make("one", tree, Limits(memory=1000, cpus=1.0))
+    directory = tmp_path / "pybuild/one"
+    assert (directory / "memory.max").read_text() == "1000"
+    assert (directory / "cpu.max").read_text() == "100000 100000"
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory"
+    assert (tmp_path / "pybuild/cgroup.subtree_control").read_text() == "+memory"
+    assert not group.ran_out_of_memory()
+    (directory / "memory.events").write_text("low 0\noom 1\noom_kill 2\noom_group_kill 0\n")
+    assert group.ran_out_of_memory()
+    group.kill()
+    assert (directory / "cgroup.kill").read_text() == "1"
+    assert group.procs() == ()
+
+
+def test_v1_limits(tmp_path: Path) -> None:
+    """Every controller gets its own directory, whose cgroup.procs the child enters."""
+    for name in ("memory", "pids"):
+        (tmp_path / name).mkdir()
+    tree = cgroups.Hierarchies(v1={name: str(tmp_path / name) for name in ("memory", "pids")})
+    group = cgroups.make("one", tree, Limits(memory=1000, pids=3))
+    assert (tmp_path / "memory/pybuild/one/memory.limit_in_bytes").read_text() == "1000"
+    assert (tmp_path / "pids/pybuild/one/pids.max").read_text() == "3"
+    assert group.procs() == tuple(
+        f"{tmp_path}/{name}/pybuild/one/cgroup.procs" for name in ("memory", "pids")
+    )
+    (tmp_path / "memory/pybuild/one/memory.oom_control").write_text(
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"
+    )
+    assert group.ran_out_of_memory()
+
+
+def test_empty_groups_are_removed(tmp_path: Path) -> None:
+    """Closing removes the directories, and may be repeated."""
+    (tmp_path / "pybuild").mkdir()
+    group = cgroups.make("one", cgroups.Hierarchies(v1={}, unified=str(tmp_path)), Limits())
+    assert (tmp_path / "pybuild/one").is_dir()
+    group.close()
+    group.close()
+    assert list((tmp_path / "pybuild").iterdir()) == []
+
+
+@pytest.mark.parametrize("limits", [Limits(memory=1), Limits(cpus=1.0), Limits(cpuset_cpus="0")])
+def test_bounds_without_a_controller_are_refused(tmp_path: Path, limits: Limits) -> None:
+    """A bound that cannot be kept is an error that names it, and nothing stays behind."""
+    (tmp_path / "pids").mkdir()
+    with pytest.raises(NotPermitted, match="cgroup controller"):
+        cgroups.make("one", cgroups.Hierarchies(v1={"pids": str(tmp_path / "pids")}), limits)
+    with pytest.raises(NotPermitted, match="cgroup controller"):
+        cgroups.make("one", cgroups.Hierarchies(v1={}), limits)
+    with pytest.raises(NotPermitted, match="could not be set"):
+        cgroups.make("one", cgroups.Hierarchies(v1={}, unified="/proc/nonexistent"), limits)
+
+
+def test_without_bounds_nothing_is_needed() -> None:
+    """A machine without writable groups still runs sandboxes; there is just no second way to kill."""
+    group = cgroups.make("one", cgroups.Hierarchies(v1={}, unified="/proc/nonexistent"), Limits())
+    assert group.unified == ""
+    group.kill()
+    group.close()
