@@ -87,6 +87,7 @@ class _Planner:
         self._images: dict[ImageNeed, Image] = {}
         self._plans: dict[int, StagePlan] = {}
         self._states: dict[int, StageState] = {}
+        self._steps: dict[Step, Step] = {}
         self._warnings: list[str] = []
 
     async def reach(self, target: Stage, resolver: Resolver) -> None:
@@ -176,6 +177,7 @@ class _Planner:
 
     def _lower_stage(self, plan: StagePlan) -> StageState:
         state = self._start(plan)
+        state = replace(state, head=self._steps.setdefault(state.head, state.head))
         scope = Scope(
             request=self._request,
             escape=self._dockerfile.escape,
@@ -186,7 +188,11 @@ class _Planner:
             step_of=lambda reference, span: self._step_of(plan, reference, span),
         )
         for number, instruction in enumerate(plan.instructions):
-            state = _lowered(instruction, state, scope, trigger=number < plan.triggers)
+            after = _lowered(instruction, state, scope, trigger=number < plan.triggers)
+            if after.head is not state.head:
+                # Of equal steps the first one in the file is shown.
+                after = replace(after, head=self._steps.setdefault(after.head, after.head))
+            state = after
         return state
 
     def _start(self, plan: StagePlan) -> StageState:

@@ -203,8 +203,9 @@ class Stages:
         if found is not None:
             return found.index
         later = self._dockerfile.stage(name)
-        if later is not None and later.index == stage.index:
-            raise UndefinedStage(f"circular dependency detected on stage: {name}", span=span)
+        if later is not None and self._leads_to(later, stage.index):
+            title = stage.name or f"stage-{stage.index}"
+            raise UndefinedStage(f"circular dependency detected on stage: {title}", span=span)
         if later is not None:
             raise UndefinedStage(
                 f"cannot take from stage {name}: it is defined later, at {later.base.span}",
@@ -217,6 +218,21 @@ class Stages:
                 span=span,
             )
         return None if name == SCRATCH else self._image(name, self._platform, span)
+
+    def _leads_to(self, start: Stage, index: int) -> bool:
+        """Whether a stage takes from another, directly or not, wherever they stand."""
+        seen: set[int] = set()
+        todo = [start]
+        while todo:
+            stage = todo.pop()
+            if stage.index == index:
+                return True
+            if stage.index in seen:
+                continue
+            seen.add(stage.index)
+            names = [stage.base.image, *(name for name, _ in _taken_from(stage.instructions))]
+            todo += [found for name in names if (found := self._dockerfile.stage(name)) is not None]
+        return False
 
 
 def _taken_from(instructions: tuple[Instruction, ...]) -> Iterator[tuple[str, Span]]:

@@ -85,6 +85,7 @@ class Plans:
     """Plans Dockerfiles over one build context."""
 
     image_of = staticmethod(image_of)
+    reference = staticmethod(Reference.parse)
 
     def __init__(self, tmp_path):
         self.root = tmp_path / "context"

@@ -111,6 +111,8 @@ def test_equal_steps_are_one(plans):
     text += "FROM scratch\nCOPY --from=a / /\nCOPY --from=b / /\n"
     kinds = [type(step.op).__name__ for step in plans(text).steps()]
     assert sorted(kinds) == ["BaseImage", "CopyFiles", "CopyFiles", "Exec", "Scratch"]
+    text = "FROM alpine AS first\nRUN x\nFROM alpine\nRUN x\nCOPY --from=first / /\n"
+    assert titles(plans(text))[1] == "[first 2/2] RUN x"
 
 
 def test_a_stage_hides_an_image_and_the_latest_earlier_one_counts(plans):

@@ -1,0 +1,78 @@
+"""
+Public test tables of Dockerfile planning, where they lie beside the checkout.
+
+Left out: ``platform_options`` (a build has one build platform, chosen by its caller),
+``source_date_epoch_stage`` (times that are found elsewhere are refused by name), and ``ports`` (tested with
+the grammar).
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from builder.errors import BuildError, Unsupported
+from builder.lowering.run import proxy_variables
+from builder.lowering.state import add_variable, split_variable
+from dockerfile_grammar.errors import DockerfileError
+
+TABLES = Path(__file__).resolve().parents[5] / "shared" / "vectors" / "dockerfile"
+if not TABLES.is_dir():
+    pytest.skip("no test tables beside this checkout", allow_module_level=True)
+
+
+def cases(op):
+    with (TABLES / "ports-and-plan.jsonl").open(encoding="utf-8", newline="\n") as lines:
+        found = [json.loads(line) for line in lines]
+    return pytest.mark.parametrize("case", [c for c in found if c["op"] == op], ids=lambda c: c["id"])
+
+
+@cases("add_env")
+def test_add_env(case):
+    """A variable should be replaced in place or appended."""
+    assert list(add_variable(tuple(case["env"]), case["key"], case["value"])) == case["expected"]
+
+
+@cases("split_key_value")
+def test_split_key_value(case):
+    """Name and value should be split at the first equals sign."""
+    assert list(split_variable(case["input"])) == case["expected"]
+
+
+@cases("proxy_env")
+def test_proxy_env(case):
+    """Of two spellings the lower-case one should win."""
+    found = dict(item.partition("=")[::2] for item in proxy_variables(case["build_args"]))
+    assert {name: found.get(f"{name}_proxy", "") for name in case["expected"]} == case["expected"]
+
+
+@cases("source_date_epoch")
+def test_source_date_epoch(plans, case):
+    """Something that is no time should be refused."""
+    with pytest.raises(BuildError) as caught:
+        plans("FROM scratch\n", build_args={"SOURCE_DATE_EPOCH": case["value"]})
+    if "error" in case:
+        assert case["error"]["text"] in caught.value.message
+    else:
+        assert isinstance(caught.value, Unsupported)
+
+
+@cases("convert")
+def test_convert(plans, case):
+    """The plan should be accepted or refused."""
+    plans.tree({"f1": "1", "f2": "2", "foo": "", "bar": "", "dir/src/a.go": ""})
+    for name in ("busybox", "ubuntu", "debian"):
+        plans.resolver.images[f"docker.io/library/{name}:latest"] = plans.image_of(name)
+    options = {"target": case["target"]} if case["target"] else {}
+    if "error" in case:
+        with pytest.raises((BuildError, DockerfileError)) as caught:
+            plans(case["dockerfile"], **options)
+        if case["error"]["match"] == "equals":
+            assert caught.value.message == case["error"]["text"]
+        return
+    if "ADD http" in case["dockerfile"]:
+        with pytest.raises(Unsupported, match="ADD from a URL"):
+            plans(case["dockerfile"], **options)
+        return
+    config = plans.run_config(case["dockerfile"], **options)
+    assert dict(config.labels) == case["expected"].get("labels", {})
