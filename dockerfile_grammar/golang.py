@@ -31,7 +31,7 @@ _NANOSECONDS = {
 }
 _DURATION_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 _LARGEST = 2**63 - 1
-_SIZE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+) ?(?:b|([kmgtp])(?:i?b)?)?", re.IGNORECASE)
+_SIZE = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+) ?(?:b|([kmgtp])(?:i?b)?)?", re.IGNORECASE)
 _SIZE_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
@@ -138,7 +138,10 @@ def parse_size(text: str) -> int:
     if match is None or len(text) > 32:
         raise ValueError(f"invalid size {quote(text)}")
     power = _SIZE_POWERS[match.group(2).lower()] if match.group(2) else 0
-    return int(float(match.group(1)) * 1024**power)
+    size = int(float(match.group(1)) * 1024**power)
+    if size > _LARGEST:
+        raise ValueError(f"invalid size {quote(text)}")
+    return size
 
 
 def clean_path(path: str) -> str:

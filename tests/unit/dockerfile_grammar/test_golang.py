@@ -69,6 +69,7 @@ def test_parse_duration_refuses(text):
         ("0", 0),
         ("32", 32),
         ("32b", 32),
+        ("+32", 32),
         ("32k", 32 << 10),
         ("32KB", 32 << 10),
         ("32 KiB", 32 << 10),
@@ -83,7 +84,7 @@ def test_parse_size(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "k", "-1", "1x", "1kk", "1ib", "1bb", " 1", "0x10", "1" * 40])
+@pytest.mark.parametrize("text", ["", "k", "-1", "1x", "1kk", "1ib", "1bb", " 1", "0x10", "1" * 40, "9000p"])
 def test_parse_size_refuses(text):
     """Anything else should be refused."""
     with pytest.raises(ValueError, match="invalid size"):
