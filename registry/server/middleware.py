@@ -53,9 +53,17 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:  # noqa: BLE001 - the outermost door: a bug becomes a 500 with a logged traceback
         _LOG.exception("%s %s failed", request.method, request.raw_path)
         answer = render(ApiError(ErrorCode.UNKNOWN))
-    if request.body_exists and not request.content.is_eof() and request.headers.get("Expect"):
-        answer.force_close()  # the client was never told to go on, so its body will not come
+    if request.headers.get("Expect") and not request.content.is_eof():
+        await _answer_and_close(request, answer)
     return answer
+
+
+async def _answer_and_close(request: web.Request, answer: web.Response) -> None:
+    """Refuse a body that was announced: the client was not told to go on, so nothing more will come."""
+    answer.force_close()
+    await answer.prepare(request)
+    await answer.write_eof()
+    request.protocol.force_close()
 
 
 def _as_api_error(problem: RegistryError) -> ApiError:
