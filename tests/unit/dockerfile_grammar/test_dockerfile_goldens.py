@@ -1,11 +1,13 @@
 """
 Dockerfiles and the values they parse to.
 
-Run this file as a program to write the values again after a change, and read the difference.
+Run this file as a program to write the values again after a change, and read the difference; the names of new
+cases are its arguments.
 """
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,6 @@ def test_every_instruction_has_a_case():
 
 
 if __name__ == "__main__":
-    for folder in sorted(path.parent for path in CASES.glob("*/Dockerfile")):
-        text = json.dumps(parsed(folder.name), indent=2, ensure_ascii=False)
-        (folder / "parsed.json").write_text(text + "\n", encoding="utf-8")
+    for name in [*NAMES, *sys.argv[1:]]:
+        text = json.dumps(parsed(name), indent=2, ensure_ascii=False)
+        (CASES / name / "parsed.json").write_text(text + "\n", encoding="utf-8")
