@@ -16,9 +16,10 @@ from oci_image import mediatypes
 from oci_image.config import History, ImageConfig, RunConfig
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
-from oci_image.documents import Index, Manifest, author_config, author_index, author_manifest
+from oci_image.documents import Index, Manifest, author_config, author_index, author_manifest, describe
 from oci_image.errors import StoreProblem
 from oci_image.image import Image
+from oci_image.layer.compression import compress, parse_encoder
 from oci_image.platform import Platform
 from oci_image.store.layout import LayoutBlobStore, LayoutTagStore
 from oci_image.verify import check_image
@@ -347,35 +348,48 @@ def run(*command: object) -> str:
     return done.stdout
 
 
-def stored_image(root: Path) -> tuple[Image, Descriptor]:
-    """A small image with an empty archive as its layer."""
+def stored_image(root: Path, encoder: str = "uncompressed") -> tuple[Image, Descriptor]:
+    """A small image whose layer, an archive without members, is compressed by the encoder."""
     blobs = LayoutBlobStore(root, durable=False)
+    chosen = parse_encoder(encoder)
 
-    def put(data: bytes) -> None:
+    def put(data: bytes) -> bytes:
         with blobs.writer() as writer:
             writer.write(data)
             writer.commit(Digest.of(data))
+        return data
 
-    layer = bytes(10_240)
-    put(layer)
+    archive = bytes(1_500_160)
+    layer = put(b"".join(compress([archive], chosen, threads=2)))
     config = author_config(
         ImageConfig(
             platform=Platform(os="linux", architecture="amd64"),
             config=RunConfig(cmd=("/hello",), env=("A=1",), labels={"l": "v"}),
-            diff_ids=(Digest.of(layer),),
+            diff_ids=(Digest.of(archive),),
             history=(History(created_by="COPY hello /"), History(created_by="CMD", empty_layer=True)),
             created="1980-01-01T00:00:00Z",
         )
     )
-    put(config.raw)
     manifest = author_manifest(
-        Manifest(
-            config=config.descriptor,
-            layers=(Descriptor(media_type=mediatypes.OCI_LAYER, digest=Digest.of(layer), size=len(layer)),),
-        )
+        Manifest(config=config.descriptor, layers=(describe(layer, chosen.media_type()),))
     )
+    put(config.raw)
     put(manifest.raw)
     return Image(manifest, config), manifest.descriptor
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("encoder", ["gzip", "gzip-fast", "zstd"])
+def test_skopeo_decompresses_our_layers(tmp_path, encoder):
+    """The decompressors of Go give back the archive that we compressed."""
+    skopeo = tool("skopeo")
+    image, found = stored_image(tmp_path / "store", encoder)
+    assert check_image(LayoutBlobStore(tmp_path / "store", durable=False), found) == []
+    LayoutTagStore(tmp_path / "store").set(APP, found)
+    source, target = f"oci:{tmp_path}/store:app:1", f"dir:{tmp_path}/out"
+    run(skopeo, "--insecure-policy", "copy", "--dest-decompress", source, target)
+    (diff_id,) = image.config.value.diff_ids
+    assert Digest.of((tmp_path / "out" / diff_id.hex).read_bytes()) == diff_id
 
 
 @pytest.mark.clients
