@@ -26,6 +26,7 @@ from .bodies import Body
 from .downloads import Download
 from .messages import Fetched, Request
 from .pages import Pages
+from .referring import subject_of, with_referrer
 from .transport import Transport
 from .uploads import Upload
 
@@ -121,6 +122,8 @@ class RegistryClient:
         """
         Push the document's bytes as they are; `reference` is a tag or the document's own digest.
 
+        A manifest with a subject is listed under the subject's tag as well if the registry keeps no list.
+
         Raises:
             ApiError: the registry refused it.
             VerificationFailed: the registry says that it stored something else.
@@ -138,6 +141,12 @@ class RegistryClient:
         stated = self._stated_digest(answer)
         if stated is not None:
             _verify(document.raw, stated, what)
+        subject = subject_of(document)
+        if subject is not None and headers.SUBJECT_HEADER not in answer.headers:
+            tag = routes.referrers_tag(subject.digest)
+            index = with_referrer(await self._tagged_index(repository, tag), document)
+            if index is not None:
+                await self.put_manifest(repository, tag, index)
         return document.descriptor
 
     async def delete_manifest(self, repository: str, reference: str | Digest) -> bool:
@@ -251,11 +260,15 @@ class RegistryClient:
         )
         found = await pages.entries(routes.referrers(repository, digest, artifact_type=artifact_type))
         if found is None:
-            tag = routes.referrers_tag(digest)
-            head = await self.head_manifest(repository, tag, (mediatypes.OCI_INDEX,))
-            document = head and await self.get_manifest(repository, head.digest, (mediatypes.OCI_INDEX,))
+            document = await self._tagged_index(repository, routes.referrers_tag(digest))
             found = document.value.manifests if document and isinstance(document.value, Index) else ()
         return tuple(item for item in found if artifact_type in ("", item.artifact_type))
+
+    async def _tagged_index(self, repository: str, tag: str) -> Document[Manifest | Index] | None:
+        head = await self.head_manifest(repository, tag, (mediatypes.OCI_INDEX,))
+        if head is None:
+            return None
+        return await self.get_manifest(repository, head.digest, (mediatypes.OCI_INDEX,))
 
     async def _fetch(
         self,

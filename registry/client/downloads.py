@@ -22,7 +22,7 @@ from .endpoints import check_reachable_from
 from .messages import Request
 from .transport import Stream, Transport
 
-_BATCH = 1024 * 1024
+_BATCH = 2 * 1024 * 1024
 
 
 class Download:

@@ -21,8 +21,6 @@ from oci_image.documents import (
     Index,
     Manifest,
     author_index,
-    author_manifest,
-    read_config,
     read_manifest,
 )
 from oci_image.errors import NotFound, VerificationFailed
@@ -36,7 +34,8 @@ from ..protocol.errors import ErrorCode
 from .bodies import Body, body_of_blob
 from .client import RegistryClient
 from .compressing import CompressedLayer
-from .fetching import fetch_layers, read_blob
+from .fetching import fetch_layers, is_here, read_blob
+from .forms import LayerForms, diff_ids_of, with_layers
 from .parallel import together
 from .progress import Activity, BlobProgress, OnProgress, ignore_progress
 from .uploads import Upload
@@ -45,7 +44,6 @@ MOUNT_TRIES = 3
 """From how many remembered repositories a blob is asked for before it is sent."""
 
 _COMPRESSIONS = 2
-_PLAIN_LAYERS = (mediatypes.OCI_LAYER, mediatypes.DOCKER_LAYER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +123,7 @@ class _Push:
         self._repository = repository
         self._location = f"{client.registry}/{repository}"
         self._notes = notes
-        self._encoder = encoder
-        self._encoder_id = encoder.id
+        self._forms = LayerForms(encoder, notes)
         self._on_progress = on_progress
         self._slots = asyncio.Semaphore(max(1, concurrency))
         self._compressions = asyncio.Semaphore(_COMPRESSIONS)
@@ -163,15 +160,16 @@ class _Push:
     async def image(
         self, document: Document[Manifest | Index], manifest: Manifest, tag: str | None
     ) -> Descriptor:
-        diff_ids = await self._diff_ids(manifest)
-        expected = self._foreseen(document, manifest, diff_ids)
+        diff_ids = await asyncio.to_thread(diff_ids_of, self._blobs, manifest)
+        expected = self._forms.foreseen(document, manifest, diff_ids)
         if expected is not None and await self._is_there(expected, tag):
             for blob in (*manifest.layers, manifest.config):
                 self._tell(blob.digest, blob.size, blob.size, Activity.EXISTS)
+            self._remember(expected.value, manifest.config)
             return expected.descriptor
         while True:
             layers = await self._layers(manifest, diff_ids)
-            whole = _with_layers(document, manifest, layers)
+            whole = with_layers(document, manifest, layers)
             await self._plain(manifest.config)
             try:
                 pushed = await self._put(whole, tag)
@@ -182,36 +180,8 @@ class _Push:
                 self._believe = False
                 self._pushed.clear()
             else:
-                self._remember((*layers, manifest.config))
+                self._remember(whole.value, manifest.config)
                 return pushed
-
-    async def _diff_ids(self, manifest: Manifest) -> tuple[Digest, ...]:
-        if manifest.config.media_type not in mediatypes.CONFIGS:
-            return tuple(layer.digest for layer in manifest.layers)
-        raw = await asyncio.to_thread(read_blob, self._blobs, manifest.config)
-        config = read_config(raw, manifest.config, f"configuration {manifest.config.digest}")
-        if len(config.value.diff_ids) != len(manifest.layers):
-            # BuildKit's attestations have an image configuration but layers of another kind.
-            return tuple(layer.digest for layer in manifest.layers)
-        return config.value.diff_ids
-
-    def _is_compressed_here(self, layer: Descriptor) -> bool:
-        return layer.media_type in _PLAIN_LAYERS and self._encoder.kind != "none"
-
-    def _foreseen(
-        self, document: Document[Manifest | Index], manifest: Manifest, diff_ids: tuple[Digest, ...]
-    ) -> Document[Manifest | Index] | None:
-        """The manifest as it will be, if every compressed form is known already."""
-        layers = []
-        for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
-            form: Descriptor | None = layer
-            if self._is_compressed_here(layer):
-                variant = self._notes.variant(diff_id, self._encoder_id)
-                form = variant and self._form(layer, manifest, variant.digest, variant.size)
-            if form is None:
-                return None
-            layers.append(form)
-        return _with_layers(document, manifest, layers)
 
     async def _is_there(self, document: Document[Manifest | Index], tag: str | None) -> bool:
         found = await self._client.head_manifest(self._repository, tag or document.digest)
@@ -234,7 +204,7 @@ class _Push:
     async def _layer(self, layer: Descriptor, diff_id: Digest, manifest: Manifest) -> Descriptor:
         if layer.urls and mediatypes.is_foreign(layer.media_type):
             return layer
-        if not self._is_compressed_here(layer):
+        if not self._forms.changes(layer):
             await self._plain(layer)
             return layer
         return await self._compressed(layer, diff_id, manifest)
@@ -246,33 +216,40 @@ class _Push:
         async with self._slots:
             upload = self._upload(blob, lambda done: done)
             if not await self._is_had(blob, upload):
-                if self._blobs.stat(blob.digest) is None:
-                    client = self._client
-                    await fetch_layers(client.transport, (blob,), self._blobs, notes=self._notes)
+                await self._fetch(blob)
                 await self._send(upload, body_of_blob(self._blobs, blob), blob, blob.size)
         self._pushed[blob.digest] = blob
 
     async def _compressed(self, layer: Descriptor, diff_id: Digest, manifest: Manifest) -> Descriptor:
         """Push a layer that rests uncompressed in its compressed form."""
-        known = self._pushed.get(layer.digest)
-        if known is not None:
-            return known
-        variant = self._notes.variant(diff_id, self._encoder_id)
+        done = self._pushed.get(layer.digest)
+        if done is not None:
+            return self._forms.made(layer, manifest, done.digest, done.size)
+        form = self._forms.known(layer, diff_id, manifest)
         async with self._slots:
-            body = CompressedLayer(self._blobs, layer, self._encoder)
-            upload = self._upload(layer, lambda _done: body.consumed)
-            form = variant and self._form(layer, manifest, variant.digest, variant.size)
+            made = CompressedLayer(self._blobs, layer, self._forms.encoder)
+            upload = self._upload(layer, lambda sent: made.consumed or sent)
             if form is None or not await self._is_had(form, upload, shown=layer):
+                body: Body = made
+                if form is not None and is_here(self._blobs, form):
+                    body = body_of_blob(self._blobs, form)
                 async with self._compressions:
                     sent = await self._send(upload, body, layer, layer.size)
-                form = self._form(layer, manifest, sent.digest, sent.size)
-                self._notes.remember_variant(diff_id, self._encoder_id, replace(form, annotations={}))
+                form = self._forms.made(layer, manifest, sent.digest, sent.size)
+                self._forms.remember(diff_id, form)
         self._pushed[layer.digest] = form
         return form
 
-    def _form(self, layer: Descriptor, manifest: Manifest, digest: Digest, size: int) -> Descriptor:
-        docker = manifest.media_type == mediatypes.DOCKER_MANIFEST
-        return replace(layer, media_type=self._encoder.media_type(docker=docker), digest=digest, size=size)
+    async def _fetch(self, blob: Descriptor) -> None:
+        """Get a blob that is not here from where it was pulled."""
+        if self._blobs.stat(blob.digest) is None:
+            await fetch_layers(
+                self._client.transport,
+                (blob,),
+                self._blobs,
+                notes=self._notes,
+                on_progress=self._on_progress,
+            )
 
     async def _is_had(self, blob: Descriptor, upload: Upload, *, shown: Descriptor | None = None) -> bool:
         """Whether the repository has the blob, or got it from another one just now."""
@@ -310,18 +287,11 @@ class _Push:
         await self._client.put_manifest(self._repository, tag or document.digest, document)
         return document.descriptor
 
-    def _remember(self, blobs: Iterable[Descriptor]) -> None:
-        for blob in blobs:
+    def _remember(self, manifest: Manifest | Index, config: Descriptor) -> None:
+        layers = manifest.layers if isinstance(manifest, Manifest) else ()
+        for blob in (*layers, config):
             if not blob.urls:
                 self._notes.remember_source(blob.digest, self._location)
 
     def _tell(self, digest: Digest, done: int, total: int, what: Activity) -> None:
         self._on_progress(BlobProgress(digest=digest, done=done, total=total, what=what))
-
-
-def _with_layers(
-    document: Document[Manifest | Index], manifest: Manifest, layers: list[Descriptor]
-) -> Document[Manifest | Index]:
-    if tuple(layers) == manifest.layers:
-        return document
-    return author_manifest(replace(manifest, layers=tuple(layers)))

@@ -77,9 +77,9 @@ class Upload:
             if problem.status in TEMPORARY_STATUSES:
                 raise
             return False
+        await self.cancel()  # an upload that an earlier attempt to mount began
         if answer.status == 201:
             return True
-        await self.cancel()
         self._follow(answer)
         return False
 
