@@ -170,8 +170,9 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
         check_repository(route.repository)
     state = request.app[STATE]
     _check_policy(state.config, route.resource, request, handlers)
-    caller = await state.authenticator(request, _needed(route, method))
-    return await handler(Call(request=request, state=state, route=route, caller=caller))
+    with state.running.one():
+        caller = await state.authenticator(request, _needed(route, method))
+        return await handler(Call(request=request, state=state, route=route, caller=caller))
 
 
 def _check_policy(

@@ -17,12 +17,14 @@ from aiohttp import web
 from ..errors import InvalidConfiguration
 from .app import create_app
 from .config import RegistryConfig
+from .state import STATE
 from .store.base import RegistryStore
 from .store.filesystem import FilesystemStore
 from .store.memory import MemoryStore
 
 _READ_BUFFER = 1024 * 1024
 _KEEPALIVE_SECONDS = 75.0
+_CLOSE_SECONDS = 0.2  # for requests that did not finish while the server drained
 
 
 def open_store(config: RegistryConfig) -> RegistryStore:
@@ -48,13 +50,14 @@ async def listening(config: RegistryConfig, store: RegistryStore) -> AsyncIterat
         from . import tls  # costs as much as the rest of the start
 
         context = tls.load(config.tls)
+    app = create_app(config, store)
     runner = web.AppRunner(
-        create_app(config, store),
+        app,
         access_log=None,
         handle_signals=False,
         read_bufsize=_READ_BUFFER,
         keepalive_timeout=_KEEPALIVE_SECONDS,
-        shutdown_timeout=config.drain_seconds,
+        shutdown_timeout=_CLOSE_SECONDS,
         auto_decompress=False,  # blobs are stored as they come
     )
     await runner.setup()
@@ -67,7 +70,11 @@ async def listening(config: RegistryConfig, store: RegistryStore) -> AsyncIterat
                 f"cannot listen on {config.host} port {config.port}: {problem.strerror or problem}",
                 hint="choose another port, or 0 for any free one",
             ) from problem
-        yield _url(config, runner.addresses[0][1])
+        try:
+            yield _url(config, runner.addresses[0][1])
+        finally:
+            await site.stop()
+            await app[STATE].running.drain(config.drain_seconds)
     finally:
         await runner.cleanup()
 

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from .auth import Authenticator
 from .config import RegistryConfig
+from .draining import RunningRequests
 from .metadata import MetadataCache
 from .store.base import RegistryStore
 from .verification import VerifiedBlobs
@@ -36,6 +37,7 @@ class ServerState:
     threads: ThreadPoolExecutor
     metadata: MetadataCache
     verified: VerifiedBlobs
+    running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

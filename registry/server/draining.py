@@ -1,0 +1,52 @@
+"""
+Which requests are running, so that a server that stops can let them finish.
+
+aiohttp drops what clients send as soon as its own shutdown begins, which would cut uploads short; so the
+server waits here first. Invariant: only the event loop touches the count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ..errors import ApiError
+from ..protocol.errors import ErrorCode
+
+
+class RunningRequests:
+    """Counts requests; after `drain` was called, new ones are refused."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """
+        Surround a request.
+
+        Raises:
+            ApiError: UNAVAILABLE, the server is stopping.
+        """
+        if self._draining:
+            raise ApiError(
+                ErrorCode.UNAVAILABLE, message="the registry is stopping", headers={"Retry-After": "5"}
+            )
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if self._draining and not self._count:
+                self._idle.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new requests, and wait until no more are running, or for so long."""
+        self._draining = True
+        if self._count:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
