@@ -40,13 +40,14 @@ class RunningRequests:
             yield
         finally:
             self._count -= 1
-            if self._draining and not self._count:
+            if not self._count:
                 self._idle.set()
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests, and wait until no more are running, or for so long."""
         self._draining = True
         if self._count:
+            self._idle.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._idle.wait()
