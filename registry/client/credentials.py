@@ -20,7 +20,7 @@ from typing import Any
 from oci_image.reference import DEFAULT_REGISTRY
 
 from ..errors import InvalidCredentials
-from .helpers import run_helper
+from .credential_programs import run_helper
 
 HUB_KEY = "https://index.docker.io/v1/"
 """The key under which every client keeps the credentials of Docker Hub."""

@@ -48,6 +48,7 @@ from registry.server.embedded import Registry
 
 AMD64 = Platform.parse("linux/amd64")
 DOCKER_REGISTRY = shutil.which("docker-registry")
+SKOPEO = shutil.which("skopeo")
 HTPASSWD = "me:$2y$04$NqWJBavtex/Adn81tSCGj.9QA6tdf01.PGvE/2WTOTgBPvp2SE1uC\n"
 USER = Credentials(username="me", password="secret")
 WORDS = [bytes(random.Random(i).randbytes(12)).hex().encode() for i in range(500)]
@@ -611,3 +612,26 @@ async def test_read_only_registry_says_so(tmp_path, transport, machine):
     """A refusal keeps the registry's words."""
     with own_registry(tmp_path, read_only=True) as name, pytest.raises(ApiError, match=name):
         await machine.push(RegistryClient(transport, name), machine.image(b"x"), "app:1")
+
+
+@pytest.mark.clients
+async def test_skopeo_reads_what_we_push_and_we_read_what_it_pushes(client, machine, other, tmp_path):
+    """Another client copies our image out and back in Docker's format; the layers stay the same."""
+    if SKOPEO is None:
+        pytest.skip("skopeo is not installed")
+    layers = (text(300_000), b"second")
+    pushed = await machine.push(client, machine.image(*layers), "app:1")
+
+    async def skopeo(*arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            str(SKOPEO), "--insecure-policy", "copy", *arguments, stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await process.wait() == 0
+
+    here, there = f"docker://{client.registry}/app:1", f"docker://{client.registry}/app:v2s2"
+    await skopeo("--src-tls-verify=false", here, f"oci:{tmp_path}/layout:1")
+    assert LayoutBlobStore(tmp_path / "layout", durable=False).stat(pushed.digest) == pushed.size
+    await skopeo("--src-tls-verify=false", "--dest-tls-verify=false", "--format=v2s2", here, there)
+    pulled = await pull(client, reference(client, "app:v2s2"), AMD64, other.blobs, notes=other.notes)
+    assert pulled.root.descriptor.media_type == mediatypes.DOCKER_MANIFEST
+    assert [layer.diff_id for layer in pulled.image.layers] == [Digest.of(data) for data in layers]
