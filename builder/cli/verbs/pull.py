@@ -28,9 +28,7 @@ def main(arguments: list[str]) -> int:
     reference = Reference.parse(args.image)
     platform = Platform.parse(args.platform) if args.platform else local_platform()
     store = LocalStore(settings.root)
-    with open_progress(
-        "quiet" if args.quiet else args.progress, sys.stderr, color=settings.color
-    ) as progress:
+    with open_progress(args.progress, sys.stderr, color=settings.color) as progress:
         digest = asyncio.run(pull_image(settings, store, reference, platform, progress))
     print(f"{reference.familiar_name}@{digest}")
     return 0

@@ -38,9 +38,7 @@ def main(arguments: list[str]) -> int:
             f"no image named {reference.familiar} here",
             hint=f"name one first: pybuild tag IMAGE {reference.familiar}",
         )
-    with open_progress(
-        "quiet" if args.quiet else args.progress, sys.stderr, color=settings.color
-    ) as progress:
+    with open_progress(args.progress, sys.stderr, color=settings.color) as progress:
         digest = asyncio.run(
             push_image(settings, store, found.descriptor, reference, progress, compression=args.compression)
         )
