@@ -44,38 +44,59 @@ def reenter(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
     `env` is the environment of the second execution, to which `MARK` is added. Only for a process with a
     single thread. Raise `NotPermitted` when user namespaces are not allowed here.
     """
-    uid, gid = os.geteuid(), os.getegid()
-    ranges = subordinate_ranges(uid)
-    mapper = ranges is not None and shutil.which("newuidmap") and shutil.which("newgidmap")
+    ranges = subordinate_ranges(os.geteuid())
+    if ranges is not None and shutil.which("newuidmap") and shutil.which("newgidmap"):
+        with suppress(_MapsRefused):
+            _follow(_enter(argv, env, ranges))
+    try:
+        child = _enter(argv, env, None)
+    except _MapsRefused as problem:
+        raise SetupFailed("map ids", problem.errno or 0, str(problem.filename)) from problem
+    _follow(child)
+
+
+class _MapsRefused(OSError):
+    """The id maps could not be written; the child that waited for them is gone."""
+
+
+def _enter(argv: Sequence[str], env: Mapping[str, str], ranges: "Ranges | None") -> int:
+    """Start the second execution in a namespace with the given map and return its process id."""
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
     mapped_read, mapped_write = os.pipe2(os.O_CLOEXEC)
+    uid, gid = os.geteuid(), os.getegid()
     child = os.fork()
     if child == 0:
-        _child(argv, {**env, MARK: "subid" if mapper else "single"}, ready_write, mapped_read)
+        _child(argv, {**env, MARK: "subid" if ranges else "single"}, ready_write, mapped_read)
     os.close(ready_write)
     os.close(mapped_read)
-    answer = os.read(ready_read, 16)
-    os.close(ready_read)
-    if answer != b"ok":
-        os.waitpid(child, 0)
-        raise _refused(int(answer or b"0"))
-    kind = _write_maps(child, uid, gid, ranges if mapper else None)
-    os.write(mapped_write, kind.encode())
-    os.close(mapped_write)
-    _follow(child)
+    with open(ready_read, "rb") as pipe:
+        answer = pipe.read(16)
+    try:
+        if answer != b"ok":
+            os.waitpid(child, 0)
+            raise _refused(int(answer or b"0"))
+        try:
+            _write_maps(child, uid, gid, ranges)
+        except OSError as problem:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise _MapsRefused(problem.errno, problem.strerror, problem.filename) from problem
+        os.write(mapped_write, b"ok")
+    finally:
+        os.close(mapped_write)
+    return child
 
 
 def _child(argv: Sequence[str], env: dict[str, str], ready: int, mapped: int) -> NoReturn:
     parent = os.getppid()
     try:
-        # Not dumpable, /proc/PID/uid_map would belong to root and the mapping fail.
         sc.unshare(sc.CLONE_NEWUSER)
     except OSError as problem:
         os.write(ready, str(problem.errno).encode())
         os._exit(1)
     os.write(ready, b"ok")
-    kind = os.read(mapped, 16)
-    if not kind:
+    os.close(ready)
+    if not os.read(mapped, 16):
         os._exit(1)
     try:
         os.setgid(0)
@@ -87,7 +108,7 @@ def _child(argv: Sequence[str], env: dict[str, str], ready: int, mapped: int) ->
             os._exit(1)
         # The same program once more, now as root of the namespace.
         os.execve(  # noqa: S606
-            sys.executable, [sys.executable, *argv], {**env, MARK: kind.decode()}
+            sys.executable, [sys.executable, *argv], env
         )
     except OSError as problem:
         remedy = f"pybuild: cannot enter a user namespace: {problem.filename}: {problem.strerror}\n"
@@ -95,40 +116,18 @@ def _child(argv: Sequence[str], env: dict[str, str], ready: int, mapped: int) ->
     os._exit(1)
 
 
-def _write_maps(child: int, uid: int, gid: int, ranges: "Ranges | None") -> str:
-    """Map ids for the child: a range with the setuid helpers where they work, else our own id alone."""
-    if ranges is not None:
-        uids = [0, uid, 1, 1, *ranges[0]]
-        gids = [0, gid, 1, 1, *ranges[1]]
-        done = [
-            subprocess.run(
-                [tool, str(child), *map(str, numbers)], capture_output=True, check=False
-            ).returncode
-            for tool, numbers in (("newgidmap", gids), ("newuidmap", uids))
-        ]
-        if not any(done):
-            return "subid"
-        if _is_mapped(child):
-            # Half a map cannot be replaced: the kernel accepts each file once.
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise NotPermitted(
-                "newuidmap failed after newgidmap succeeded", "check /etc/subuid and /etc/subgid"
-            )
-    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
-        try:
+def _write_maps(child: int, uid: int, gid: int, ranges: "Ranges | None") -> None:
+    """Map ids for the child: our own and a range by the setuid helpers, or our own alone; raise `OSError`."""
+    if ranges is None:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             with open(f"/proc/{child}/{name}", "w", encoding="ascii") as file:
                 file.write(text)
-        except OSError as problem:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise SetupFailed(f"write {name}", problem.errno or 0) from problem
-    return "single"
-
-
-def _is_mapped(child: int) -> bool:
-    with open(f"/proc/{child}/gid_map", encoding="ascii") as gids:
-        return bool(gids.read().strip())
+        return
+    for tool, own, (first, count) in (("newuidmap", uid, ranges[0]), ("newgidmap", gid, ranges[1])):
+        numbers = map(str, (0, own, 1, 1, first, count))
+        done = subprocess.run([tool, str(child), *numbers], capture_output=True, check=False)
+        if done.returncode:
+            raise OSError(errno.EPERM, done.stderr.decode(errors="replace").strip(), tool)
 
 
 Ranges = tuple[tuple[int, int], tuple[int, int]]

@@ -28,7 +28,7 @@ def test_find_hierarchies() -> None:
 
 
 def test_v1_settings() -> None:
-    """Memory is bounded before swap, because the kernel wants that order; swap is twice the memory unless said."""
+    """Memory comes before swap, because the kernel wants that order; swap is twice the memory unless said."""
     made = cgroups.v1_settings(Limits(memory=100, pids=5, cpus=1.5, cpu_shares=512))
     assert made["memory"] == [("memory.limit_in_bytes", "100"), ("memory.memsw.limit_in_bytes", "200")]
     assert made["pids"] == [("pids.max", "5")]
@@ -58,7 +58,7 @@ def test_v2_settings() -> None:
 
 
 def v2_tree(path: Path) -> cgroups.Hierarchies:
-    """A version 2 tree of plain files; real ones appear with each directory, so they are written here first."""
+    """A version 2 tree of plain files, which a real kernel would make with each directory."""
     (path / "pybuild").mkdir()
     for directory in (path, path / "pybuild"):
         (directory / "cgroup.controllers").write_text("cpu memory pids\n")

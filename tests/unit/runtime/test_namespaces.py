@@ -11,18 +11,18 @@ WHOLE = "         0          0 4294967295\n"
 
 
 @pytest.mark.parametrize(
-    ("uids", "gids", "setgroups", "kind", "groups", "may_set"),
+    ("texts", "expected"),
     [
-        (WHOLE, WHOLE, "allow\n", "root", 4294967295, True),
-        ("0 1001 1\n1 100000 65536\n", "0 1001 1\n1 100000 65536\n", "allow\n", "subid", 65537, True),
-        ("0 1001 1\n", "0 1001 1\n", "deny\n", "single", 1, False),
-        ("0 0 4294967294\n", WHOLE, "allow\n", "subid", 4294967295, True),
+        ((WHOLE, WHOLE, "allow\n"), ("root", 4294967295, True)),
+        (("0 1001 1\n1 100000 65536\n", "0 1001 1\n1 100000 65536\n", "allow\n"), ("subid", 65537, True)),
+        (("0 1001 1\n", "0 1001 1\n", "deny\n"), ("single", 1, False)),
+        (("0 0 4294967294\n", WHOLE, "allow\n"), ("subid", 4294967295, True)),
     ],
 )
-def test_id_map(uids: str, gids: str, setgroups: str, kind: str, groups: int, may_set: bool) -> None:
+def test_id_map(texts: tuple[str, str, str], expected: tuple[str, int, bool]) -> None:
     """The machine's own map is one full row; any other is a namespace."""
-    found = parse_id_map(uids, gids, setgroups)
-    assert (found.kind, found.groups, found.setgroups) == (kind, groups, may_set)
+    found = parse_id_map(*texts)
+    assert (found.kind, found.groups, found.setgroups) == expected
     assert found.describe()
 
 

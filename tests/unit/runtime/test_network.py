@@ -50,7 +50,7 @@ def test_subnet_of_a_busy_machine() -> None:
 
 
 def test_choice_of_an_ordinary_user() -> None:
-    """In a user namespace the default is the machine's network, and a private one is refused with a remedy."""
+    """In a user namespace the default is the machine's network; a private one is refused with a remedy."""
     mode, reason = network.choose_network(None, id_map=USER)
     assert mode is NetworkMode.HOST
     assert "root" in reason

@@ -1,5 +1,6 @@
 """Paths are resolved inside a root and cannot leave it."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,10 +81,8 @@ names = st.sampled_from(["a", "b", "up", "..", "absolute", "escape", "dangling",
 def test_no_path_escapes(root: int, tmp_path: Path, parts: list[str]) -> None:
     """Whatever is asked for, nothing appears outside the root."""
     before = set(os.listdir(tmp_path)), set(os.listdir("/"))
-    try:
+    with contextlib.suppress(OSError):
         paths.make_in_root(root, "/" + "/".join(parts), directory=True, mode=0o755, owner=None)
-    except OSError:
-        pass
     assert (set(os.listdir(tmp_path)), set(os.listdir("/"))) == before
     assert (tmp_path / "outside").read_text() == "secret"
 

@@ -5,7 +5,14 @@ import pytest
 from runtime import text
 from runtime.errors import SandboxError
 
-HOST = "# by hand\nnameserver 127.0.0.1\nnameserver 10.0.0.2\nnameserver ::1\nsearch a.example b.example\noptions ndots:2\n"
+HOST = """\
+# by hand
+nameserver 127.0.0.1
+nameserver 10.0.0.2
+nameserver ::1
+search a.example b.example
+options ndots:2
+"""
 
 
 def test_loopback_servers_are_dropped() -> None:

@@ -1,0 +1,64 @@
+"""Bounds on memory, processes and processors."""
+
+# The event loop has nothing else to do while a test looks at files.
+# ruff: noqa: ASYNC240
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import SandboxError
+from runtime.sandbox import LinuxSandbox
+from runtime.spec import Limits, Ulimit
+from tests.contract.sandbox.lab import Lab, shell
+
+pytestmark = pytest.mark.userns
+
+
+async def test_memory_limit(linux: LinuxSandbox, lab: Lab) -> None:
+    """A program that takes more memory than allowed is killed, and the status says so."""
+    limits = Limits(memory=32 << 20, memory_swap=32 << 20)
+    result = await shell(linux, lab, "dd if=/dev/zero of=/dev/null bs=120M count=1", limits=limits)
+    assert result.status.oom_killed
+    assert not result.status.ok
+
+
+async def test_process_limit(linux: LinuxSandbox, lab: Lab) -> None:
+    """A fork bomb ends at the bound."""
+    result = await shell(
+        linux, lab, "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait", limits=Limits(pids=4)
+    )
+    assert "an't fork" in result.err
+
+
+async def test_processor_limits(linux: LinuxSandbox, lab: Lab) -> None:
+    """Quota, weight and set are taken, and visible to the program where version 1 shows them."""
+    limits = Limits(cpus=0.5, cpu_shares=512, cpuset_cpus="0")
+    result = await shell(linux, lab, "grep Cpus_allowed_list /proc/self/status", limits=limits)
+    assert result.out.split()[1] == "0"
+
+
+async def test_limits_leave_no_groups(linux: LinuxSandbox, lab: Lab) -> None:
+    """After the run no control group of ours is left."""
+    await shell(linux, lab, "true", limits=Limits(memory=64 << 20, pids=10, cpus=1.0))
+    left = [
+        path
+        for path in Path("/sys/fs/cgroup").glob("*/pybuild/*/")
+        if path.name.startswith(f"{os.getpid()}-")
+    ]
+    assert left == []
+
+
+async def test_ulimits_and_shm(linux: LinuxSandbox, lab: Lab) -> None:
+    """Resource limits and the size of /dev/shm are as asked."""
+    limits = Limits(ulimits=(Ulimit("nofile", 77, 99),), shm_size=1 << 20)
+    result = await shell(linux, lab, "ulimit -n; ulimit -Hn; grep shm /proc/mounts", limits=limits)
+    assert result.out.split()[:2] == ["77", "99"]
+    assert "size=1024k" in result.out
+
+
+async def test_unknown_ulimit(linux: LinuxSandbox, lab: Lab) -> None:
+    """A limit nobody knows is an error, not ignored."""
+    with pytest.raises(SandboxError, match="unknown ulimit 'nofiles'"):
+        await shell(linux, lab, "true", limits=Limits(ulimits=(Ulimit("nofiles", 1, 1),)))
