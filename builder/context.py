@@ -20,7 +20,7 @@ from dockerfile_grammar.suggest import nearest
 
 from .errors import InvalidContext, MissingSource
 from .filedigests import check_unchanged, digest_files, is_complete, open_unchanged
-from .finding import Finder, has_magic, normalised
+from .finding import Finder, has_magic, normalised, unescaped
 from .listing import Listing, OpenDirectories
 from .selection import DIRECTORY, FILE, Entry, Selected, Selection
 from .statcache import StatCache
@@ -161,10 +161,10 @@ class BuildContext:
         if has_magic(path):
             return self._finder.matches(path)
         if self._finder.followed(path) is None:
-            unescaped = path.replace("\\", "")
-            if unescaped == path or self._finder.followed(unescaped) is None:
+            meant = unescaped(path)
+            if meant == path or self._finder.followed(meant) is None:
                 raise self._missing(path, pattern)
-            path = unescaped
+            path = meant
         return [path]
 
     def _selected(self, path: str, excluded: IgnoreMatcher | None) -> Selected | None:

@@ -8,6 +8,7 @@ a symbolic link. Links are followed inside the root only. Governing text: Go's p
 from __future__ import annotations
 
 import posixpath
+import re
 import stat
 from collections.abc import Iterator
 
@@ -48,10 +49,15 @@ def has_magic(path: str) -> bool:
 
 
 def split_magic(path: str) -> tuple[str, list[str]]:
-    """The directory above the first component with a wildcard, and the components from there on."""
+    """The directory above the first component with a wildcard, unescaped, and the components from there."""
     components = path.split("/")
     first = next(i for i, component in enumerate(components) if has_magic(component))
-    return "/".join(components[:first]), components[first:]
+    return unescaped("/".join(components[:first])), components[first:]
+
+
+def unescaped(path: str) -> str:
+    """A pattern without wildcards as the path that it matches."""
+    return re.sub(r"\\(.)", r"\1", path, flags=re.DOTALL)
 
 
 class Finder:

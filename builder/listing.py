@@ -61,18 +61,23 @@ class OpenDirectories:
         Raises:
             OSError: it cannot be opened; ENOTDIR or ELOOP also for symbolic links on the way.
         """
-        if not path:
-            return self._root
-        if path in self._open:
-            return self._open[path]
-        parent, _, name = path.rpartition("/")
-        above = self.directory(parent)
-        if len(self._open) >= _OPEN_DIRECTORIES:
-            for kept in [kept for kept in self._open if kept != parent]:
-                os.close(self._open.pop(kept))
-        descriptor = os.open(name, _DIRECTORY_FLAGS, dir_fd=above)
-        self._open[path] = descriptor
+        above = path
+        while above and above not in self._open:
+            above = above.rpartition("/")[0]
+        descriptor = self._open[above] if above else self._root
+        missing = path[len(above) :].lstrip("/")
+        for name in missing.split("/") if missing else ():
+            above = f"{above}/{name}" if above else name
+            opened = os.open(name, _DIRECTORY_FLAGS, dir_fd=descriptor)
+            if len(self._open) >= _OPEN_DIRECTORIES:
+                self._forget()
+            descriptor = self._open[above] = opened
         return descriptor
+
+    def _forget(self) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
 
     def open_file(self, path: str) -> int:
         """
@@ -104,9 +109,7 @@ class OpenDirectories:
 
     def close(self) -> None:
         """Close all descriptors; idempotent."""
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open.clear()
+        self._forget()
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
