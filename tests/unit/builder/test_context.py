@@ -403,6 +403,7 @@ def test_deep_trees(context):
         with opened.files() as files:
             os.close(files.open(entries[-1]))
     finally:
+        opened.close()  # or the removal would wait for every descriptor
         os.system(f"rm -rf {context.root}/d")
 
 
