@@ -1,9 +1,9 @@
 """
 A layer archive onto a directory.
 
-What a member may do is decided by `Placement`; this file does it. Nothing outside the root is ever touched: parents
-are opened component by component without following symlinks, files are created with O_EXCL, links are made
-without following. The caller has the directory for itself meanwhile, and removes it after an error.
+What a member may do is decided by `Placement`; this file does it. Nothing outside the root is ever touched:
+parents are opened component by component without following symlinks, files are created with O_EXCL, links are
+made without following. The caller has the directory for itself meanwhile, and removes it after an error.
 
 Governing source: OCI image-spec, layer.md; Linux Documentation/filesystems/overlayfs.rst.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import StoreProblem, UnsafeLayer
+from ..errors import StoreProblem
 from .directories import Directories
 from .entry import Entry, Kind
 from .extract import Refusals, make_node, set_owner, set_xattrs, write_file
@@ -67,7 +67,7 @@ def apply_layer(
         user_namespace: root is root of a user namespace only.
         on_chown_refused: called with path, uid and gid if the kernel refuses an owner, who is then not set.
             Without it that is an error.
-        on_device_refused: called with the path if the kernel refuses to make a device, which is then left out.
+        on_device_refused: called with the path if the kernel refuses a device, which is then left out.
             Without it that is an error.
         limits: how much the archive may hold.
 
@@ -131,7 +131,7 @@ class _Application:
             raise _failed(path, problem) from problem
 
     def hide(self) -> None:
-        """Let the layer hide what it hides of those below; after all members, so that their order is of no matter."""
+        """Hide what the layer hides of those below; after all members, so their order does not matter."""
         kinds, hidden = self.placement.kinds, self.placement.hidden
         for path in sorted(hidden):
             kind = kinds.get(path)
@@ -147,7 +147,7 @@ class _Application:
                 raise _failed(path, problem) from problem
 
     def finish_directories(self) -> None:
-        """Set the attributes and times of directories, which their children would have inherited or changed."""
+        """Set attributes and times of directories, which their children would have inherited or changed."""
         for path, entry in self._dated.items():
             if self.placement.kinds.get(path) is not Kind.DIRECTORY:
                 continue
@@ -205,13 +205,13 @@ class _Application:
             os.mkdir(name, 0o700, dir_fd=above)
         return False
 
-    def _make_implied(self, above: int, name: str, path: str, exists: bool) -> None:
+    def _make_implied(self, above: int, name: str, exists: bool) -> None:
         if exists:
             os.unlink(name, dir_fd=above)
         os.mkdir(name, 0o755, dir_fd=above)
         # Neither the umask nor a setgid directory above shall have a say.
         os.chown(name, 0, 0, dir_fd=above, follow_symlinks=False)
-        os.chmod(name, 0o755, dir_fd=above)
+        os.chmod(name, 0o755, dir_fd=above)  # noqa: S103 - what every builder gives to implied directories
 
     def _clear_xattrs(self, path: str) -> None:
         """A directory of a lower layer gives up its attributes, as it would below an overlay mount."""
@@ -221,7 +221,7 @@ class _Application:
                 os.removexattr(place, name)
 
     def _proc_path(self, path: str) -> str:
-        """A name of a directory for calls that take no directory descriptor, opened as safely as any other."""
+        """A name for calls that take no directory descriptor, opened as safely as any other directory."""
         return f"/proc/self/fd/{self.directories.open(path)}/."
 
     def _hide_name(self, path: str, *, covered: bool) -> None:

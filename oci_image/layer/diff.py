@@ -1,9 +1,9 @@
 """
 The upper directory of an overlay mount as a layer.
 
-What a path is in the upper directory it is in the layer; a removed name becomes a whiteout only if the layers below
-have the path, since overlayfs also marks what was made and removed again. A directory that was copied up only for
-its metadata is still an entry. The mount must have been made without redirect_dir and metacopy.
+What a path is in the upper directory it is in the layer; a removed name becomes a whiteout only if the layers
+below have the path, since overlayfs also marks what was made and removed again. A directory that was copied
+up only for its metadata is still an entry. The mount must have been made without redirect_dir and metacopy.
 
 Governing source: OCI image-spec, layer.md, "Whiteouts"; Linux Documentation/filesystems/overlayfs.rst.
 """
@@ -53,7 +53,7 @@ def diff_upper(
         write: takes the entries.
         lower: the layers below the mount.
         stamp: makes the time of an entry out of a modification time.
-        skip: paths that are no part of the result (places of mounts). A directory that is in the upper directory
+        skip: paths that are no part of the result (places of mounts). A directory that was copied up
             only because of them is left out too.
         user_namespace: the mount was made with ``userxattr``.
 
@@ -94,7 +94,7 @@ class _Diff:
             return
         if name.startswith(PREFIX):
             raise ImageError(
-                f"{shown(path)}: a layer cannot hold a name that starts with {PREFIX!r}, it would remove a file",
+                f"{shown(path)}: a name that starts with {PREFIX!r} would remove a file of the image",
                 hint="rename or delete the file in the same step",
             )
         with self._entries.opened(found) as (entry, content):
@@ -157,7 +157,11 @@ def _same_as_below(place: str, below: Entry | None) -> bool:
     metadata = (Kind.DIRECTORY, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
     if metadata != (below.kind, below.mode, below.uid, below.gid):
         return False
-    kept = {name: _xattr(place, name) for name in os.listxattr(place, follow_symlinks=False) if is_kept_xattr(name)}
+    kept = {
+        name: _xattr(place, name)
+        for name in os.listxattr(place, follow_symlinks=False)
+        if is_kept_xattr(name)
+    }
     return kept == dict(below.xattrs) and all(
         _xattr(place, name) is None for name in ("trusted.overlay.opaque", "user.overlay.opaque")
     )

@@ -1,7 +1,8 @@
 """
 Directories below a root by descriptor, so that no symlink can lead out of it.
 
-Every component is opened from the descriptor of the one above with O_NOFOLLOW. The caller has the tree for itself.
+Every component is opened from the descriptor of the one above with O_NOFOLLOW. The caller has the tree for
+itself.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ class Directories:
 
     Args:
         root: an open directory; it stays the caller's.
-        make: is called as ``make(parent descriptor, name, path, exists)`` when a component is missing
+        make: is called as ``make(parent descriptor, name, exists)`` when a component is missing
             or is something else than a directory; it leaves an empty directory there.
     """
 
-    def __init__(self, root: int, make: Callable[[int, str, str, bool], None]) -> None:
+    def __init__(self, root: int, make: Callable[[int, str, bool], None]) -> None:
         self._root = root
         self._make = make
         self._open: dict[str, int] = {"": root}
@@ -58,7 +59,7 @@ class Directories:
         for name in path[len(above) :].strip("/").split("/"):
             above = f"{above}/{name}" if above else name
             try:
-                following = self._enter(descriptor, name, above)
+                following = self._enter(descriptor, name)
             finally:
                 if owned:
                     os.close(descriptor)
@@ -69,11 +70,11 @@ class Directories:
                 self._open[above] = descriptor
         return descriptor
 
-    def _enter(self, above: int, name: str, path: str) -> int:
+    def _enter(self, above: int, name: str) -> int:
         try:
             return os.open(name, _FLAGS, dir_fd=above)
         except FileNotFoundError:
-            self._make(above, name, path, False)
+            self._make(above, name, False)
         except NotADirectoryError:
-            self._make(above, name, path, True)
+            self._make(above, name, True)
         return os.open(name, _FLAGS, dir_fd=above)

@@ -1,9 +1,9 @@
 """
 Entries: what a layer says about one path.
 
-Paths are relative to the root of the image, without leading or trailing slash ("etc/passwd"; "" is the root itself),
-decoded from bytes as UTF-8 with surrogateescape. An `Entry` is a named tuple, not a dataclass, because layers
-with 50,000 entries are common and a frozen dataclass takes five times as long to make.
+Paths are relative to the root of the image, without leading or trailing slash ("etc/passwd"; "" is the root
+itself), decoded from bytes as UTF-8 with surrogateescape. An `Entry` is a named tuple, not a dataclass,
+because layers with 50,000 entries are common and a frozen dataclass takes five times as long to make.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Entry(NamedTuple):
     """
     One path of a layer with its metadata.
 
-    ``mode`` holds the permission bits including setuid, setgid and sticky, and no file type. ``link`` is the target of
-    a symlink (verbatim) or of a hardlink (a path in the layer), else empty. ``size`` is that of the content
-    of a file and 0 for everything else. ``xattrs`` are sorted by name.
+    ``mode`` holds the permission bits including setuid, setgid and sticky, and no file type. ``link`` is the
+    target of a symlink (verbatim) or of a hardlink (a path in the layer), else empty. ``size`` is that of the
+    content of a file and 0 for everything else. ``xattrs`` are sorted by name.
     """
 
     path: str

@@ -32,7 +32,9 @@ class Refusals:
     skipped: list[str] = field(default_factory=list)
 
 
-def write_file(above: int, name: str, path: str, entry: Entry, payload: Payload, refusals: Refusals) -> None:
+def write_file(  # noqa: PLR0917 - called per file, where keywords cost
+    above: int, name: str, path: str, entry: Entry, payload: Payload, refusals: Refusals
+) -> None:
     """
     Create a regular file.
 
@@ -87,7 +89,7 @@ def _make_special(above: int, name: str, path: str, entry: Entry, refusals: Refu
         what = f"device {entry.major}:{entry.minor}" if device else "whiteout"
         raise UnsafeLayer(
             f"{shown(path)}: the {what} cannot be made: {problem.strerror}",
-            hint="devices need root outside of a user namespace" if device else "overlayfs needs Linux 5.8 for this",
+            hint="devices need real root" if device else "this needs Linux 5.8 or newer",
         ) from problem
     return True
 
@@ -108,12 +110,14 @@ def set_owner(
         if refusals.on_chown is None:
             raise UnsafeLayer(
                 f"{shown(path)}: the owner {entry.uid}:{entry.gid} cannot be set here: {problem.strerror}",
-                hint="give the user more ids in /etc/subuid and /etc/subgid" if refusals.user_namespace else None,
+                hint="give the user more ids in /etc/subuid and /etc/subgid",
             ) from problem
         refusals.on_chown(path, entry.uid, entry.gid)
 
 
-def set_xattrs(place: int | str, path: str, xattrs: tuple[tuple[str, bytes], ...], refusals: Refusals) -> None:
+def set_xattrs(
+    place: int | str, path: str, xattrs: tuple[tuple[str, bytes], ...], refusals: Refusals
+) -> None:
     """
     Set extended attributes; those that the kernel or file system refuses are noted.
 

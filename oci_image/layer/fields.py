@@ -34,7 +34,9 @@ def terminated(field: bytes) -> bytes:
 
 def number(field: bytes) -> int:
     """An octal number between spaces and NULs, or GNU's big-endian base-256 with the top bit set."""
-    digits = field.partition(b"\0")[0].strip(b" ")
+    digits = field[:-1]
+    if field[-1] not in b"\0 " or not digits.isdigit():
+        digits = field.partition(b"\0")[0].strip(b" ")
     if digits.isdigit():
         try:
             return int(digits, 8)
@@ -101,7 +103,7 @@ def xattrs(records: Records) -> tuple[tuple[str, bytes], ...]:
 
 
 def parse_records(data: bytes) -> Records:
-    """The records of a pax header, ``length key=value\\n`` each; the last of a key counts."""
+    """The records of a pax header, length, ``key=value`` and newline each; the last of a key counts."""
     records: Records = {}
     position = 0
     while position < len(data):

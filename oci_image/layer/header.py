@@ -1,8 +1,9 @@
 """
 Tar headers, as bytes made from an `Entry`.
 
-Equal entries give equal bytes: ids are numeric, times are whole seconds, there are no user names and no access or
-change times. A POSIX extended header ("pax") precedes the ustar header only for what ustar cannot hold.
+Equal entries give equal bytes: ids are numeric, times are whole seconds, there are no user names and no
+access or change times. A POSIX extended header ("pax") precedes the ustar header only for what ustar cannot
+hold.
 
 Governing source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header".
 """
@@ -15,7 +16,7 @@ from .entry import Entry, Kind
 
 BLOCK = 512
 
-# name, mode+uid+gid+size+mtime, checksum, type, link, magic+version, (user and group name), major+minor, prefix
+# name, mode to mtime, checksum, type, link, magic and version, (names of user and group), device, prefix
 _LAYOUT = struct.Struct("100s48s8s1s100s8s64x16s155s12x")
 _MAGIC = b"ustar\x0000"
 _NO_DEVICE = b"0000000\x000000000\x00"
@@ -54,7 +55,9 @@ def header(entry: Entry) -> bytes:
     return _extended(entry, path)
 
 
-def _block(name: bytes, numbers: bytes, kind: bytes, link: bytes, device: bytes, prefix: bytes = b"") -> bytes:
+def _block(  # noqa: PLR0917 - called per file, where keywords cost
+    name: bytes, numbers: bytes, kind: bytes, link: bytes, device: bytes, prefix: bytes = b""
+) -> bytes:
     # Summing the fields instead of the whole block spares the zero bytes, which are most of it.
     checksum = _CONSTANT_SUM + sum(name) + sum(numbers) + kind[0] + sum(link) + sum(device) + sum(prefix)
     return _LAYOUT.pack(name, numbers, b"%06o\0 " % checksum, kind, link, _MAGIC, device, prefix)
@@ -125,7 +128,7 @@ def _pax(path: str, records: dict[bytes, bytes]) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """``length key=value\\n``, where the length counts its own digits."""
+    """Length, ``key=value`` and newline, where the length counts its own digits."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))
     if len(str(length)) != len(str(rest)):

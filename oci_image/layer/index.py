@@ -1,9 +1,9 @@
 """
 The index of one layer: every path that it holds, with metadata and the place of the content in the archive.
 
-An index is what remains of a layer after the rules of `Placement`: no duplicates, no whiteout members (``hidden``
-has what they say), hardlinks stand for what they link to, with the same offset. It keeps columns, not entries, so
-that loading takes milliseconds; entries are made when asked for.
+An index is what remains of a layer after the rules of `Placement`: no duplicates, no whiteout members
+(``hidden`` has what they say), hardlinks stand for what they link to, with the same offset. It keeps columns,
+not entries, so that loading takes milliseconds; entries are made when asked for.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class LayerIndex:
 
     def __init__(
         self,
+        *,
         paths: list[str],
         kinds: bytes,
         columns: tuple[array[int], ...],
@@ -97,14 +98,14 @@ class LayerIndex:
             array("q", [entry.size for entry in entries]),
         )
         return cls(
-            [entry.path for entry in entries],
-            bytes([entry.kind for entry in entries]),
-            columns,
-            array("q", [offset for _, offset in rows]),
-            [entry.link for entry in entries],
-            rare,
-            implied,
-            hidden,
+            paths=[entry.path for entry in entries],
+            kinds=bytes([entry.kind for entry in entries]),
+            columns=columns,
+            offsets=array("q", [offset for _, offset in rows]),
+            links=[entry.link for entry in entries],
+            rare=rare,
+            implied=implied,
+            hidden=hidden,
         )
 
     def __len__(self) -> int:
@@ -132,7 +133,7 @@ class LayerIndex:
         )
 
     def offset(self, row: int) -> int:
-        """Where the content of a row starts in the uncompressed archive. Rows of the same inode have the same."""
+        """Where the content starts in the uncompressed archive; equal for the names of one inode."""
         return self._offsets[row]
 
     def is_directory(self, row: int) -> bool:
@@ -200,7 +201,16 @@ class LayerIndex:
         implied = bytes.fromhex(head["implied"])
         hidden = _split(bytes.fromhex(head["hidden"]), head["hides"])
         names = frozenset(_split(implied, implied.count(b"\0") + 1)) if implied else frozenset[str]()
-        return cls(paths, kinds, columns, offsets, links, rare, names, frozenset(hidden))
+        return cls(
+            paths=paths,
+            kinds=kinds,
+            columns=columns,
+            offsets=offsets,
+            links=links,
+            rare=rare,
+            implied=names,
+            hidden=frozenset(hidden),
+        )
 
 
 def build_index(stream: Readable, *, limits: Limits | None = None) -> LayerIndex:

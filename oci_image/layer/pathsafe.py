@@ -19,6 +19,8 @@ def clean(name: str) -> str:
     Raises:
         UnsafeLayer: the name has a ``..`` part or a NUL, or is longer than Linux can hold.
     """
+    if len(name) <= MAX_COMPONENT and name.isascii() and _is_plain(name):
+        return name.rstrip("/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise UnsafeLayer(f"{shown(name)}: a name in a layer may not contain '..'")
@@ -31,6 +33,11 @@ def clean(name: str) -> str:
         if len(part) > MAX_COMPONENT // 4 and len(part.encode("utf-8", "surrogateescape")) > MAX_COMPONENT:
             raise UnsafeLayer(f"{shown(name)}: a part of the name is longer than {MAX_COMPONENT} bytes")
     return "/".join(parts)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is surely clean but for slashes at its end; most are."""
+    return not (name.startswith(("/", ".")) or "/." in name or "//" in name or "\0" in name)
 
 
 def parent_of(path: str) -> str:

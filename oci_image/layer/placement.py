@@ -2,9 +2,10 @@
 Where the members of one layer belong: the rules that extraction and the merged view share.
 
 A layer means what it would mean if it were unpacked alone into an empty directory that is then laid over the
-layers below. So only its own symlinks lead its own members elsewhere (always inside the root); a symlink of a lower
-layer in the place of a parent is covered by a directory. Members without an entry for their parent imply one.
-Of members with the same name the last counts. A whiteout never hides what its own layer brings, wherever it stands.
+layers below. So only its own symlinks lead its own members elsewhere (always inside the root); a symlink of a
+lower layer in the place of a parent is covered by a directory. Members without an entry for their parent
+imply one. Of members with the same name the last counts. A whiteout never hides what its own layer brings,
+wherever it stands.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ class Placement:
     """
     Takes the members of a layer in their order and says where each goes.
 
-    ``kinds`` has what the layer holds so far; ``implied`` the directories among it that have no entry; ``hidden`` the
-    paths at and below which nothing of lower layers is seen.
+    ``kinds`` has what the layer holds so far; ``implied`` the directories among it that have no entry;
+    ``hidden`` the paths at and below which nothing of lower layers is seen.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,8 @@ class Placement:
 
     def place(self, entry: Entry) -> str | None:
         """
-        The path at which to put the entry; None for a whiteout or bookkeeping, of which nothing is left to be put.
+        The path at which to put the entry; None for a whiteout or bookkeeping, of which nothing is left to be
+        put.
 
         Raises:
             UnsafeLayer: a parent is no directory, the links go in a circle, or the name is reserved.

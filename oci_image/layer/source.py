@@ -1,7 +1,7 @@
 """
 Buffered reading of a stream of archive bytes.
 
-`Source` reads ahead in blocks of one MiB and knows its position; `Payload` is the content of one member.
+`Source` reads ahead and knows its position; `Payload` is the content of one member.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from typing import Protocol
 from ..errors import UnsafeLayer
 from .pathsafe import shown
 
-CHUNK = 1 << 20
+# Larger blocks come from mmap() each time and cost more in page faults than they save in calls.
+CHUNK = 1 << 16
 
 
 class Readable(Protocol):
     """What an archive is read from. If it has ``seekable`` and that is true, ``seek`` is used to skip."""
 
-    def read(self, size: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes:
+        """At most so many of the next bytes; empty at the end."""
+        ...
 
 
 class Source:
@@ -135,7 +138,7 @@ class Payload:
         return data
 
     def some(self) -> bytes:
-        """The next one to 1,048,576 bytes; empty at the end. The cheapest way to copy a large content."""
+        """The next bytes, as many as are at hand; empty at the end. The cheapest way to copy content."""
         if not self.left:
             return b""
         data = self._source.some(min(CHUNK, self.left), self._name)

@@ -1,8 +1,8 @@
 """
 The merged view of a stack of layers, from their indexes alone.
 
-Nothing is unpacked and nothing merged beforehand: a lookup asks the layers from the top down until one has the path
-or hides it. So making a tree costs next to nothing, and a lookup a few microseconds per layer.
+Nothing is unpacked and nothing merged beforehand: a lookup asks the layers from the top down until one has
+the path or hides it. So making a tree costs next to nothing, and a lookup a few microseconds per layer.
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ class LayerTree:
 
     def where(self, path: str) -> tuple[int, Entry, int] | None:
         """
-        The number of the layer that a path comes from, its entry and the offset of its content; None for nothing.
+        The number of the layer that a path comes from, its entry and the offset of its content; None for
+        nothing.
 
-        Names of the same inode have the same number and offset. A directory without an entry has the number -1.
+        Names of the same inode have the same number and offset. A directory without an entry has the number
+        -1.
         """
         real = self._real(path, follow_last=False)
         return None if real is None else self._find(real)
@@ -112,7 +114,9 @@ class LayerTree:
             raise NotFound(f"the image has no file /{shown(path)}")
         number, entry, offset = found
         if entry.size > limit:
-            raise ImageError(f"/{shown(path)} has {entry.size} bytes, more than the {limit} that are read here")
+            raise ImageError(
+                f"/{shown(path)} has {entry.size} bytes, more than the {limit} that are read here"
+            )
         if not entry.size:
             return b""
         if self._open_payload is None:
@@ -226,7 +230,7 @@ class _Layer:
         return gone
 
     def hides(self, path: str, above: list[str]) -> bool:
-        """Whether nothing of lower layers is seen at the path, for what the layer says about it or those above."""
+        """Whether nothing of lower layers is seen at the path."""
         hidden = self.index.hidden
         if path in hidden:
             return True

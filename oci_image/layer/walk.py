@@ -1,8 +1,8 @@
 """
 A directory on disk as entries, in an order that depends on names alone.
 
-First all names of a directory, sorted by their bytes, then in the same order what each of its subdirectories holds.
-So parents come before children, and no more than one directory is open at a time.
+First all names of a directory, sorted by their bytes, then in the same order what each of its subdirectories
+holds. So parents come before children, and no more than one directory is open at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CAPABILITY = "security.capability"
 
 
 class Found(NamedTuple):
-    """One name of a directory; ``above`` is the directory's descriptor, valid until the next step of the walk."""
+    """One name of a directory, whose descriptor is ``above``, valid until the next step of the walk."""
 
     path: str
     above: int
@@ -77,7 +77,8 @@ def tree_entries(
     root: str, *, stamp: Callable[[float], int] = int, skip: frozenset[str] = frozenset()
 ) -> Iterator[tuple[Entry, int | None]]:
     """
-    Everything below a directory as entries, each file with an open descriptor that is closed at the next step.
+    Everything below a directory as entries, each file with an open descriptor that is closed at the next
+    step.
 
     Hardlinks among what is found stay hardlinks.
 
@@ -96,7 +97,7 @@ def tree_entries(
 
 
 class Entries:
-    """Makes entries of what a walk finds; remembers inodes, so that the second name of one becomes a hardlink."""
+    """Makes entries of what a walk finds, and a hardlink of the second name of an inode."""
 
     def __init__(self, stamp: Callable[[float], int]) -> None:
         self._stamp = stamp
@@ -170,7 +171,7 @@ def _xattrs(place: int | str) -> tuple[tuple[str, bytes], ...]:
     forbidden = _INDIRECT.intersection(names)
     if forbidden:
         raise ImageError(
-            f"the overlay mount used redirect_dir or metacopy ({min(forbidden)}), so its directory is not complete",
+            f"the overlay mount used redirect_dir or metacopy ({min(forbidden)})",
             hint="mount with redirect_dir=off,metacopy=off",
         )
     kept = [name for name in sorted(names) if is_kept_xattr(name)]

@@ -1,8 +1,9 @@
 """
 The two encodings of "removed": names in archives, and overlayfs's marks on disk.
 
-In an archive, an empty file ``.wh.NAME`` removes NAME of the layers below, and ``.wh..wh..opq`` everything that they
-have in its directory. On disk, overlayfs uses a character device 0:0 and an extended attribute of the directory.
+In an archive, an empty file ``.wh.NAME`` removes NAME of the layers below, and ``.wh..wh..opq`` everything
+that they have in its directory. On disk, overlayfs uses a character device 0:0 and an extended attribute of
+the directory.
 
 Governing source: OCI image-spec, layer.md, "Whiteouts"; Linux Documentation/filesystems/overlayfs.rst.
 """

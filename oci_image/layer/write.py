@@ -1,9 +1,9 @@
 """
 Entries to a tar stream.
 
-The stream is a function of the entries and contents alone. The writer keeps the order that it is given; it is the
-caller who puts parents before children and a hardlink after its target. Small members are joined into writes
-of at least one MiB, large ones pass through in blocks of one MiB, so memory stays bounded.
+The stream is a function of the entries and contents alone. The writer keeps the order that it is given; it is
+the caller who puts parents before children and a hardlink after its target. Small members are joined into
+writes of at least one MiB, large ones pass through in blocks of one MiB, so memory stays bounded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class LayerWriter:
     """
     Writes the entries of one layer to a sink.
 
-    The sink may keep the bytes objects that it gets: none is changed afterwards. Not safe for several threads.
+    The sink may keep the bytes objects that it gets: none is changed afterwards. Not safe for several
+    threads.
 
     Args:
         write: takes the next bytes of the archive.
@@ -57,7 +58,8 @@ class LayerWriter:
             content: of a file: bytes, an open descriptor or a reader, read from its position and not closed.
 
         Raises:
-            ImageError: the content has not exactly the size that the entry says, for instance because the file
+            ImageError: the content has not exactly the size that the entry says, for instance because the
+            file
                 was changed meanwhile. The archive is useless then.
         """
         block = header(entry)
