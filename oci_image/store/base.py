@@ -99,6 +99,15 @@ class AgedBlobStore(BlobStore, Protocol):
         """Make the blob young again, because something will soon refer to it; False when it is not here."""
         ...
 
+    def expire(self, digest: Digest, cutoff: float) -> bool:
+        """
+        Remove the blob unless it was committed or touched after the cutoff; False when it stays or is not
+        here.
+
+        Decided in one step: a blob that is committed or touched meanwhile, by whatever process, stays.
+        """
+        ...
+
 
 @runtime_checkable
 class LocalFiles(Protocol):

@@ -11,6 +11,7 @@ Governing source: OCI image-spec (what documents refer to).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -58,6 +59,7 @@ def sweep(
     """
     alive, missing = mark(blobs, roots)
     alive.update(keep)
+    limit = math.inf if cutoff is None else cutoff
     deleted: list[Digest] = []
     freed = kept = young = 0
     for digest in blobs.digests():
@@ -67,9 +69,9 @@ def sweep(
         size, modified = blobs.stat(digest), blobs.modified(digest)
         if size is None or modified is None:
             continue
-        if cutoff is not None and modified > cutoff:
+        if modified > limit:
             young += 1
-        elif dry_run or blobs.delete(digest):
+        elif dry_run or blobs.expire(digest, limit):
             deleted.append(digest)
             freed += size
     return GcReport(

@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 from ..digest import Digest
 from ..errors import InvalidDigest, NotFound
-from .prepare import prepare_layout, remove_leftovers
+from .lock import file_lock
+from .prepare import prepare_layout, remove_leftovers, sweep_lock
 from .problems import store_problem
 from .tags import LayoutTagStore
 from .writer import LayoutBlobWriter
@@ -95,13 +96,22 @@ class LayoutBlobStore:
 
     def touch(self, digest: Digest) -> bool:
         """Make the blob young again; False when it is not here."""
+        if self._stat(digest) is None:
+            return False
         try:
-            os.utime(self._path(digest))
+            with file_lock(sweep_lock(self.root), shared=True):
+                os.utime(self._path(digest))
         except FileNotFoundError:
             return False
         except OSError as problem:
             raise store_problem(problem, self.root, f"touch blob {digest}") from problem
         return True
+
+    def expire(self, digest: Digest, cutoff: float) -> bool:
+        """Remove the blob unless it was committed or touched after the cutoff."""
+        with file_lock(sweep_lock(self.root)):
+            modified = self.modified(digest)
+            return modified is not None and modified <= cutoff and self.delete(digest)
 
     def local_path(self, digest: Digest) -> str | None:
         """The path of the blob's file, None when it is not here."""

@@ -25,6 +25,7 @@ class MemoryBlobStore:
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
         self._times: dict[Digest, float] = {}
+        self._lock = threading.Lock()
 
     def stat(self, digest: Digest) -> int | None:
         """The size in bytes, or None."""
@@ -48,8 +49,9 @@ class MemoryBlobStore:
 
     def delete(self, digest: Digest) -> bool:
         """Remove a blob; False when it was not there."""
-        self._times.pop(digest, None)
-        return self._blobs.pop(digest, None) is not None
+        with self._lock:
+            self._times.pop(digest, None)
+            return self._blobs.pop(digest, None) is not None
 
     def digests(self) -> Iterator[Digest]:
         """Every blob that was here at the call."""
@@ -61,15 +63,25 @@ class MemoryBlobStore:
 
     def touch(self, digest: Digest) -> bool:
         """Make the blob young again."""
-        if digest not in self._blobs:
-            return False
-        self._times[digest] = time.time()
-        return True
+        with self._lock:
+            if digest not in self._blobs:
+                return False
+            self._times[digest] = time.time()
+            return True
+
+    def expire(self, digest: Digest, cutoff: float) -> bool:
+        """Remove the blob unless it was committed or touched after the cutoff."""
+        with self._lock:
+            if self._times.get(digest, cutoff) > cutoff:
+                return False
+            self._times.pop(digest, None)
+            return self._blobs.pop(digest, None) is not None
 
     def put(self, digest: Digest, data: bytes) -> None:
         """Keep bytes under a digest that the caller has computed."""
-        self._times[digest] = time.time()
-        self._blobs[digest] = data
+        with self._lock:
+            self._times[digest] = time.time()
+            self._blobs[digest] = data
 
 
 class MemoryBlobWriter:

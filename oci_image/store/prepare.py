@@ -22,6 +22,11 @@ TEMPORARY_PREFIX = "blob-"
 _VERSION = "1.0.0"
 
 
+def sweep_lock(root: str) -> str:
+    """The lock that is shared by what makes blobs young and held alone by what removes old ones."""
+    return f"{root}/pybuild/locks/sweep"
+
+
 def prepare_layout(root: str) -> None:
     """
     Make the directory an image layout if it is none; idempotent, safe with several processes at once.

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from contextlib import suppress
 from typing import Self
 
 from ..digest import Digest, Hasher
 from ..errors import StoreProblem, VerificationFailed
-from .lock import sync_directory
-from .prepare import TEMPORARY_PREFIX
+from .lock import file_lock, sync_directory
+from .prepare import TEMPORARY_PREFIX, sweep_lock
 from .problems import store_problem
 
 _GATHER = 128 * 1024
@@ -130,8 +129,10 @@ class LayoutBlobWriter:
             if not os.path.isdir(directory):
                 os.makedirs(directory, exist_ok=True)
                 sync_directory(os.path.dirname(directory))
+            os.utime(self._descriptor)  # the last byte may have been written long ago
             # Always renamed over a blob that is there: its bytes may have rotted, and its age starts anew.
-            os.rename(self._temporary, f"{directory}/{digest.hex}")
+            with file_lock(sweep_lock(self._root), shared=True):
+                os.rename(self._temporary, f"{directory}/{digest.hex}")
             if self._durable:
                 sync_directory(directory)
         except OSError as problem:
@@ -141,7 +142,7 @@ class LayoutBlobWriter:
 def _temporary_file(root: str) -> tuple[str, int]:
     """A new file that is locked by us; the name tells people which process it belongs to."""
     while True:
-        path = f"{root}/pybuild/tmp/{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+        path = f"{root}/pybuild/tmp/{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as problem:

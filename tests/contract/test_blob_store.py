@@ -237,6 +237,41 @@ def test_touch_makes_young(blob_store):
     assert blob_store.modified(ABC) > second
 
 
+def test_expire_spares_the_young(blob_store):
+    """Only what is not younger than the cutoff is removed."""
+    put(blob_store, b"abc")
+    modified = blob_store.modified(ABC)
+    assert blob_store.expire(ABC, modified - 1) is False
+    assert blob_store.stat(ABC) == 3
+    assert blob_store.expire(ABC, modified) is True
+    assert blob_store.expire(ABC, modified) is False
+    assert blob_store.stat(ABC) is None
+
+
+def test_expiry_never_takes_what_is_committed_or_touched(blob_store):
+    """A blob that was stored again, or touched successfully, after the cutoff is there, whoever sweeps."""
+    for number in range(6):
+        put(blob_store, b"abc")
+        time.sleep(0.06)  # the filesystem's clock ticks slowly
+        cutoff = time.time() - 0.03
+        start = threading.Barrier(3)
+
+        def sweep(start=start, cutoff=cutoff) -> None:
+            start.wait()
+            for _ in range(20):
+                blob_store.expire(ABC, cutoff)
+
+        sweepers = [threading.Thread(target=sweep) for _ in range(2)]
+        for sweeper in sweepers:
+            sweeper.start()
+        start.wait()
+        if number % 2 or not blob_store.touch(ABC):
+            put(blob_store, b"abc")
+        for sweeper in sweepers:
+            sweeper.join()
+        assert blob_store.stat(ABC) == 3
+
+
 def test_many_threads_write_the_same_blob(blob_store):
     """Writers of one blob do not disturb each other; readers see nothing or all of it."""
     data = random.Random(1).randbytes(700_000)
@@ -413,6 +448,32 @@ def test_forked_child_does_not_remove_what_its_parent_writes(tmp_path):
         assert os.waitpid(child, 0)[1] == 0
         assert writer.commit() == ABC
     assert store.stat(ABC) == 3
+
+
+@pytest.mark.parametrize("use", ["commit", "touch"])
+def test_use_between_decision_and_removal(tmp_path, use):
+    """A blob that is used after it was found to be old, and before it is removed, is there for its user."""
+    user = LayoutBlobStore(tmp_path, durable=False)
+    done: list[bool] = []
+
+    def work() -> None:
+        done.append(user.touch(ABC) if use == "touch" else put(user, b"abc") == ABC)
+
+    threads = []
+
+    class Slow(LayoutBlobStore):
+        def modified(self, digest):
+            found = super().modified(digest)
+            threads.append(threading.Thread(target=work))
+            threads[0].start()
+            threads[0].join(0.2)
+            return found
+
+    put(user, b"abc")
+    os.utime(user.local_path(ABC), (1_000_000, 1_000_000))
+    Slow(tmp_path, durable=False).expire(ABC, 2_000_000)
+    threads[0].join()
+    assert done == [user.stat(ABC) == 3]
 
 
 @pytest.mark.parametrize("durable", [True, False])
