@@ -50,6 +50,7 @@ class Surroundings:
     link: dict[str, Any] | None = None
     cgroup_procs: tuple[str, ...] = ()
     cgroup_view: CgroupView | None = None
+    thermal: tuple[str, ...] = ()
     terminal_size: tuple[int, int] = (24, 80)
 
 
@@ -75,7 +76,7 @@ def make(spec: SandboxSpec, around: Surroundings) -> dict[str, Any]:
         "fixed": [encode(mount) for mount in fixed_mounts(spec, around)],
         "mounts": [encode(mount) for mount in asked],
         "proc_targets": [mount.target for mount in asked if mount.target.startswith("/proc/")],
-        "masked": [] if spec.privileged else list(MASKED),
+        "masked": [] if spec.privileged else [*MASKED, *around.thermal],
         "readonly": [] if spec.privileged else list(READONLY),
         "capabilities": kept,
         "last_capability": around.last_capability,

@@ -63,10 +63,10 @@ def _set_limits(limits: list[tuple[str, int, int, int]]) -> None:
 
 
 def _own_stdio(plan: dict[str, Any], account: Account) -> None:
-    """Let the program reopen /dev/stdout by name; only pipes, never the files and terminals of a caller."""
+    """Let the program reopen /dev/stdout by name; only our own pipes, never descriptors of a caller."""
     if not plan["own_stdio"] or account.uid == 0:
         return
-    for fd in (0, 1, 2):
+    for fd in (1, 2):
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
             with suppress(OSError):
                 os.fchown(fd, account.uid, account.gid)

@@ -8,10 +8,11 @@ from .namespaces import IdMap
 
 def explain(operation: str, number: int, detail: str, id_map: IdMap) -> SandboxError:
     """Return the error for an operation that the kernel refused, with a remedy where one is known."""
-    if operation == "mount overlay" and "upper" in detail and number == errno.EINVAL:
+    if operation == "mount overlay" and number == errno.EINVAL:
         return NotPermitted(
-            f"overlay mount refused: {detail}",
-            "put the build state on a disk file system (ext4, xfs, btrfs) or tmpfs, not on an overlay",
+            f"the overlay for the root file system was refused ({detail})",
+            "most often its upper directory lies on another overlay, as inside a container: put the build "
+            "state on a volume, a disk file system (ext4, xfs, btrfs) or a tmpfs",
         )
     if operation.startswith("become user") and number == errno.EINVAL and id_map.kind != "root":
         return NotPermitted(

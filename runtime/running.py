@@ -53,6 +53,8 @@ class Running:
         stdio: tuple[int, int, int] | None,
     ) -> ExitStatus:
         """See `Sandbox.run`."""
+        if self._spec.tty and stdio is not None:
+            raise SandboxError("a sandbox with a terminal cannot use the caller's descriptors as well")
         with self._stack:
             group = self._control_group()
             lease = await self._lease()
@@ -60,11 +62,11 @@ class Running:
             made = plan.make(self._spec, around)
             made["own_stdio"] = stdio is None
             deliver = on_output or _discard
-            fds = self._stdio(stdin, stdio, deliver)
             self._stack.callback(self._clean_stubs)
-            step = self._start(made, fds, group)
+            with ExitStack() as given:
+                fds = stdio or self._stdio(stdin, deliver, given)
+                step = self._start(made, fds, group)
             self._stack.callback(step.close)
-            self._close_given(fds, stdin, stdio)
             status = await self._until_end(step, stdin, deliver)
             if group.ran_out_of_memory():
                 status = replace(status, oom_killed=True)
@@ -107,35 +109,22 @@ class Running:
                 os.close(into)
 
     def _stdio(
-        self,
-        stdin: int | None,
-        stdio: tuple[int, int, int] | None,
-        deliver: Callable[[int, bytes], None],
+        self, stdin: int | None, deliver: Callable[[int, bytes], None], given: ExitStack
     ) -> tuple[int, int, int]:
-        if stdio is not None:
-            return stdio
+        """Return the descriptors of the program; those made here close with `given`, once they are sent."""
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        given.callback(os.close, null)
         if self._spec.tty:
             return (null, null, null)
-        given = null if stdin is None else stdin
         writers = []
         for stream in (STDOUT, STDERR):
             reader, writer = os.pipe2(os.O_CLOEXEC)
+            given.callback(os.close, writer)
             pump = Pump(reader, stream, deliver)
             self._pumps.append(pump)
             self._stack.callback(pump.close)
             writers.append(writer)
-        if stdin is not None:
-            os.close(null)
-        return (given, writers[0], writers[1])
-
-    @staticmethod
-    def _close_given(
-        fds: tuple[int, int, int], stdin: int | None, stdio: tuple[int, int, int] | None
-    ) -> None:
-        if stdio is None:
-            for fd in {*fds} - {stdin}:
-                os.close(fd)
+        return (null if stdin is None else stdin, writers[0], writers[1])
 
     async def _until_end(
         self, step: socket.socket, stdin: int | None, deliver: Callable[[int, bytes], None]

@@ -6,6 +6,7 @@ Read fresh where they change, cached where they cannot.
 
 import binascii
 import functools
+import os
 import platform
 from contextlib import suppress
 
@@ -42,6 +43,7 @@ def of(
         link=lease.link() if lease else None,
         cgroup_procs=group.procs(),
         cgroup_view=_cgroup_view(group),
+        thermal=_thermal(),
         terminal_size=terminal_size,
     )
 
@@ -63,6 +65,17 @@ def _cgroup_view(group: cgroups.ControlGroup) -> CgroupView:
     if group.unified and not hierarchies().v1:
         return CgroupView(unified=True)
     return CgroupView(binds=group.v1_directories)
+
+
+@functools.cache
+def _thermal() -> tuple[str, ...]:
+    """Counters that tell sandboxes about each other's load; they exist per processor, so not in the list."""
+    base = "/sys/devices/system/cpu"
+    with suppress(OSError):
+        names = [name for name in os.listdir(base) if name.startswith("cpu") and name[3:].isdigit()]
+        paths = (f"{base}/{name}/thermal_throttle" for name in sorted(names))
+        return tuple(path for path in paths if os.path.exists(path))
+    return ()
 
 
 @functools.cache

@@ -41,6 +41,12 @@ async def test_terminal(linux: LinuxSandbox, lab: Lab) -> None:
     assert result.out.replace("\r\n", "\n") == "/dev/pts/0\n33 101\nerr\n0\nptmx\nconsole\n"
 
 
+async def test_terminal_excludes_own_descriptors(linux: LinuxSandbox, lab: Lab) -> None:
+    """A terminal and the caller's descriptors together are refused instead of one being ignored."""
+    with pytest.raises(SandboxError, match="terminal"):
+        await linux.run(lab.spec("true", tty=True), stdio=(0, 1, 2))
+
+
 async def test_terminal_input_and_resize(linux: LinuxSandbox, lab: Lab) -> None:
     """What is typed arrives, Ctrl-C interrupts, and a new size is seen."""
     reader, writer = os.pipe()

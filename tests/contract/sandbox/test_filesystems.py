@@ -1,20 +1,23 @@
 """Root file systems and mounts: what is visible, what is left behind, what cannot escape."""
 
 # The event loop has nothing else to do while a test looks at files.
-# ruff: noqa: ASYNC240
+# ruff: noqa: ASYNC221, ASYNC240
 
 import contextlib
 import os
 import shutil
+import stat
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from runtime.errors import SandboxError
+from runtime.errors import NotPermitted, SandboxError
 from runtime.mounts import Bind, FileContent, Overlay, Tmpfs
 from runtime.sandbox import LinuxSandbox
-from runtime.spec import DirectoryRoot
-from tests.contract.sandbox.lab import Lab, shell
+from runtime.spec import DirectoryRoot, OverlayRoot, SandboxSpec
+from tests.contract.sandbox.lab import Lab, run, shell
 
 pytestmark = pytest.mark.userns
 
@@ -247,3 +250,51 @@ async def test_host_mounts_do_not_change(linux: LinuxSandbox, lab: Lab) -> None:
     await linux.run(spec, on_output=lambda *_: during.append(Path("/proc/self/mountinfo").read_text()))
     assert during == [before]
     assert Path("/proc/self/mountinfo").read_text() == before
+
+
+async def test_upper_directory_on_an_overlay(linux: LinuxSandbox, lab: Lab) -> None:
+    """Where the kernel refuses the upper directory the error says where to put it."""
+    outer = lab.overlay()
+    merged = lab.base / "merged"
+    merged.mkdir()
+    options = f"lowerdir={lab.lower},upperdir={outer.upper},workdir={outer.work}"
+    subprocess.run(["mount", "-t", "overlay", "x", "-o", options, merged], check=True)
+    try:
+        for name in ("upper", "work"):
+            (merged / name).mkdir()
+        root = OverlayRoot(lowers=(str(lab.lower),), upper=str(merged / "upper"), work=str(merged / "work"))
+        with pytest.raises(NotPermitted, match="overlay for the root file system") as caught:
+            await shell(linux, lab, "true", rootfs=root)
+        assert "volume" in caught.value.remedy
+    finally:
+        subprocess.run(["umount", merged], check=True)
+
+
+async def test_volatile_overlay(linux: LinuxSandbox, lab: Lab) -> None:
+    """A volatile upper directory works the same."""
+    root = replace(lab.overlay(), volatile=True)
+    assert (await shell(linux, lab, "echo x > /x; cat /x", rootfs=root)).out == "x\n"
+    assert (lab.upper / "x").read_text() == "x\n"
+
+
+async def test_image_without_any_directory(linux: LinuxSandbox, lab: Lab) -> None:
+    """A layer with one static program and nothing else is enough."""
+    bare = lab.base / "bare"
+    bare.mkdir()
+    shutil.copy(lab.lower / "bin/busybox", bare / "busybox")
+    upper, work = lab.base / "u", lab.base / "w"
+    upper.mkdir()
+    work.mkdir()
+    root = OverlayRoot(lowers=(str(bare),), upper=str(upper), work=str(work))
+    result = await run(linux, SandboxSpec(argv=("/busybox", "ls", "/"), rootfs=root))
+    assert result.out.split() == ["busybox", "dev", "etc", "proc", "sys"]
+    assert list(upper.iterdir()) == []
+
+
+async def test_set_attributes_survive_an_unrelated_stub(linux: LinuxSandbox, lab: Lab) -> None:
+    """Writing beside a stub copies the directory up as the image had it."""
+    (lab.lower / "root").mkdir(mode=0o700)
+    mounts = (Tmpfs(target="/root/.cache/pip"),)
+    await shell(linux, lab, "echo x > /root/file", mounts=mounts)
+    assert sorted(os.listdir(lab.upper / "root")) == ["file"]
+    assert stat.S_IMODE((lab.upper / "root").stat().st_mode) == 0o700

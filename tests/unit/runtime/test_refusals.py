@@ -15,7 +15,7 @@ SINGLE = IdMap(kind="single", size=1, groups=1, setgroups=False)
 @pytest.mark.parametrize(
     ("operation", "number", "detail", "id_map", "remedy"),
     [
-        ("mount overlay", errno.EINVAL, "overlay: upper fs not supported", ROOT, "disk file system"),
+        ("mount overlay", errno.EINVAL, "fsconfig", ROOT, "disk file system"),
         ("become user 5:5", errno.EINVAL, "", SINGLE, "/etc/subuid"),
         ("clone3", errno.EPERM, "", SINGLE, "user namespace"),
         ("mount proc on /proc", errno.EPERM, "", SINGLE, "systempaths=unconfined"),
