@@ -40,13 +40,35 @@ async def invite(request: web.Request) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def read_document(request: web.Request, limit: int) -> bytes:
+async def _next_chunk(request: web.Request, state: ServerState) -> bytes:
     """
-    The whole body of a request, which is a document of at most `limit` bytes.
+    What came of the body since the last call; empty at its end.
+
+    A client whose network is gone would otherwise keep its upload for itself until TCP gives up.
 
     Raises:
-        ApiError: it is larger (413).
+        ApiError: nothing came for too long (408).
     """
+    try:
+        async with asyncio.timeout(state.config.stall_seconds):
+            return await request.content.readany()
+    except TimeoutError as problem:
+        raise ApiError(
+            ErrorCode.BLOB_UPLOAD_INVALID,
+            message="the body stalled",
+            status=408,
+            headers={"Connection": "close"},
+        ) from problem
+
+
+async def read_document(request: web.Request, state: ServerState) -> bytes:
+    """
+    The whole body of a request, which is a manifest.
+
+    Raises:
+        ApiError: it is larger than the limit (413), or stalled (408).
+    """
+    limit = state.config.manifest_limit
     too_large = ApiError(
         ErrorCode.SIZE_INVALID, {"limit": limit}, message=f"a manifest has at most {limit} bytes", status=413
     )
@@ -54,7 +76,7 @@ async def read_document(request: web.Request, limit: int) -> bytes:
         raise too_large
     await invite(request)
     data = bytearray()
-    while chunk := await request.content.readany():
+    while chunk := await _next_chunk(request, state):
         data += chunk
         if len(data) > limit:
             raise too_large
@@ -77,6 +99,7 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
         how many bytes came.
 
     Raises:
+        ApiError: the body stalled (408).
         StorageFull: the upload was discarded.
     """
     await invite(request)
@@ -84,7 +107,7 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
     parts: list[bytes] = []
     batched = total = 0
     try:
-        while chunk := await request.content.readany():
+        while chunk := await _next_chunk(request, state):
             parts.append(chunk)
             batched += len(chunk)
             total += len(chunk)

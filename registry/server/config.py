@@ -84,6 +84,8 @@ class RegistryConfig:
         upload_idle_seconds: after how long an upload that nobody uses is discarded.
         max_uploads: how many uploads may be in progress.
         page_limit: most entries of a page of tags or repositories, and the default.
+        header_seconds: how long a new connection may take to send its first request's headers.
+        stall_seconds: how long a client may send nothing of a body that it announced.
         drain_seconds: how long running requests may take to finish when the server stops.
     """
 
@@ -101,6 +103,8 @@ class RegistryConfig:
     upload_idle_seconds: float = 24 * 3600.0
     max_uploads: int = 10_000
     page_limit: int = 1000
+    header_seconds: float = 10.0
+    stall_seconds: float = 60.0
     drain_seconds: float = 10.0
 
     def __post_init__(self) -> None:
@@ -112,6 +116,8 @@ class RegistryConfig:
             raise InvalidConfiguration("the limits for pages and uploads must be at least 1")
         if min(self.upload_idle_seconds, self.verify_window, self.drain_seconds) < 0:
             raise InvalidConfiguration("periods of time must not be negative")
+        if min(self.header_seconds, self.stall_seconds) <= 0:
+            raise InvalidConfiguration("the patience with clients must be more than no time")
         if isinstance(self.auth, TokenAuth) and self.auth.lifetime < 60:
             raise InvalidConfiguration(
                 "the lifetime of tokens must be at least 60 seconds",

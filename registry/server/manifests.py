@@ -71,7 +71,7 @@ async def put_manifest(call: Call) -> web.StreamResponse:
     """Store a manifest under its digest, with the tag of the URL and those of ``?tag=``."""
     reference = read_reference(call.route.argument)
     tags = _read_tags(call, reference)
-    raw = await read_document(call.request, call.state.config.manifest_limit)
+    raw = await read_document(call.request, call.state)
     pushed = await _read(call, raw, reference)
     if call.state.config.verify_references:
         await call.state.in_thread(_check_references, call.state.store, call.repository, pushed)

@@ -8,6 +8,7 @@ answer tells a path of the server; an unexpected exception is logged with its tr
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -18,9 +19,11 @@ from ..errors import ApiError, RegistryError, StorageFull, StorageProblem
 from ..protocol import errors as protocol_errors
 from ..protocol import headers
 from ..protocol.errors import ErrorCode
+from .state import STATE
 from .store.base import ConditionFailed
 
 _LOG = logging.getLogger(__name__)
+_ACCESS = logging.getLogger("registry.access")
 _CODES = {
     401: ErrorCode.UNAUTHORIZED,
     403: ErrorCode.DENIED,
@@ -33,7 +36,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn exceptions into answers."""
+    """Turn exceptions into answers; log what was asked and answered."""
+    started = time.perf_counter()
+    request.app[STATE].greeted.add(request.protocol)
+    answer = await _answer(request, handler)
+    if _ACCESS.isEnabledFor(logging.INFO):
+        elapsed = (time.perf_counter() - started) * 1000
+        _ACCESS.info(
+            "%s %s %s %d %.1fms", request.remote, request.method, request.raw_path, answer.status, elapsed
+        )
+    return answer
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except RegistryError as problem:

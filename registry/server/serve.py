@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
@@ -17,7 +18,7 @@ from aiohttp import web
 from ..errors import InvalidConfiguration
 from .app import create_app
 from .config import RegistryConfig
-from .state import STATE
+from .state import STATE, ServerState
 from .store.base import RegistryStore
 from .store.filesystem import FilesystemStore
 from .store.memory import MemoryStore
@@ -70,13 +71,29 @@ async def listening(config: RegistryConfig, store: RegistryStore) -> AsyncIterat
                 f"cannot listen on {config.host} port {config.port}: {problem.strerror or problem}",
                 hint="choose another port, or 0 for any free one",
             ) from problem
+        patience = asyncio.create_task(_close_silent(runner, app[STATE], config.header_seconds))
         try:
             yield _url(config, runner.addresses[0][1])
         finally:
+            patience.cancel()
             await site.stop()
             await app[STATE].running.drain(config.drain_seconds)
     finally:
         await runner.cleanup()
+
+
+async def _close_silent(runner: web.AppRunner, state: ServerState, seconds: float) -> None:
+    """Close connections that never sent a whole request; aiohttp waits for the first one without end."""
+    seen: dict[object, float] = {}
+    while True:
+        await asyncio.sleep(seconds / 4)
+        now = time.monotonic()
+        connections = runner.server.connections if runner.server is not None else []
+        seen = {connection: seen.get(connection, now) for connection in connections}
+        state.greeted.intersection_update(seen)
+        for connection in connections:
+            if connection not in state.greeted and now - seen[connection] >= seconds:
+                connection.force_close()
 
 
 def _url(config: RegistryConfig, port: int) -> str:

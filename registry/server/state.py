@@ -29,7 +29,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerState:
-    """One server's belongings."""
+    """
+    One server's belongings.
+
+    Attributes:
+        busy_uploads: identifiers of uploads that a request works on.
+        greeted: connections that sent a whole request.
+    """
 
     config: RegistryConfig
     store: RegistryStore
@@ -39,6 +45,7 @@ class ServerState:
     verified: VerifiedBlobs
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
+    greeted: set[object] = field(default_factory=set)
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that may block in one of the server's threads."""

@@ -25,6 +25,8 @@ def test_the_defaults_are_usable():
         ({"max_uploads": 0}, "at least 1"),
         ({"drain_seconds": -1}, "negative"),
         ({"upload_idle_seconds": -1}, "negative"),
+        ({"header_seconds": 0}, "no time"),
+        ({"stall_seconds": 0}, "no time"),
         ({"auth": TokenAuth(lifetime=59)}, "60 seconds"),
     ],
 )
