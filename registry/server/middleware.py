@@ -38,7 +38,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn exceptions into answers; log what was asked and answered."""
     started = time.perf_counter()
-    request.app[STATE].greeted.add(request.protocol)
+    if request.transport is not None:
+        request.app[STATE].greeted.add(request.transport)
     answer = await _answer(request, handler)
     if _ACCESS.isEnabledFor(logging.INFO):
         elapsed = (time.perf_counter() - started) * 1000

@@ -90,9 +90,9 @@ async def _close_silent(runner: web.AppRunner, state: ServerState, seconds: floa
         now = time.monotonic()
         connections = runner.server.connections if runner.server is not None else []
         seen = {connection: seen.get(connection, now) for connection in connections}
-        state.greeted.intersection_update(seen)
         for connection in connections:
-            if connection not in state.greeted and now - seen[connection] >= seconds:
+            silent = connection.transport not in state.greeted
+            if silent and now - seen[connection] >= seconds:
                 connection.force_close()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -45,7 +46,7 @@ class ServerState:
     verified: VerifiedBlobs
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
-    greeted: set[object] = field(default_factory=set)
+    greeted: WeakSet[asyncio.BaseTransport] = field(default_factory=WeakSet)
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that may block in one of the server's threads."""
