@@ -133,18 +133,27 @@ class LocalStore:
         value = document.value
         if isinstance(value, Index):
             wanted = platform or local_platform()
-            for child in value.manifests:
-                fits = child.platform is None or child.platform.serves(wanted)
-                if fits and self.blobs.stat(child.digest) is not None:
-                    return self.image(child, platform)
-            raise NotFound(
-                f"index {descriptor.digest} has no image for {wanted} here",
-                hint="it has " + ", ".join(str(child.platform) for child in value.manifests),
-            )
+            child = self._child(value, wanted)
+            if child is None:
+                raise NotFound(
+                    f"index {descriptor.digest} has no image for {wanted} here",
+                    hint="it has " + ", ".join(str(child.platform) for child in value.manifests),
+                )
+            return self.image(child, platform)
         config = value.config
         raw = read_document(self.blobs, config)
         manifest = Document(raw=document.raw, value=value, descriptor=document.descriptor)
         return Image(manifest, read_config(raw, config, f"configuration {config.digest}"))
+
+    def _child(self, index: Index, wanted: Platform) -> Descriptor | None:
+        """The manifest that fits a platform best, of those that are here; one without a platform fits any."""
+        ranked = [
+            (0 if child.platform is None else child.platform.rank(wanted), number, child)
+            for number, child in enumerate(index.manifests)
+            if self.blobs.stat(child.digest) is not None
+        ]
+        fitting = [(rank, number, child) for rank, number, child in ranked if rank is not None]
+        return min(fitting, key=lambda one: one[:2])[2] if fitting else None
 
     def images(self, descriptor: Descriptor) -> Iterator[Image]:
         """Every image of a descriptor that is here and can be read: one, or those of an index."""
