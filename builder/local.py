@@ -99,7 +99,7 @@ class LocalStore:
 
     def _by_id(self, text: str, prefix: str) -> Found:
         matches: dict[str, Descriptor] = {}
-        for _name, descriptor in self.tags.items():
+        for descriptor in self.tags.entries():
             if descriptor.digest.hex.startswith(prefix):
                 matches[str(descriptor.digest)] = descriptor
                 continue
