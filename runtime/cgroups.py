@@ -22,6 +22,7 @@ PARENT = "pybuild"
 _PERIOD = 100_000
 _V1_CONTROLLERS = ("memory", "cpu", "pids", "cpuset")
 _REMOVE_TRIES = 200
+_FORGOTTEN = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +225,23 @@ def make(identity: str, hierarchies: Hierarchies, limits: Limits) -> ControlGrou
         group.close()
         raise
     return group
+
+
+def sweep(hierarchies: Hierarchies) -> None:
+    """
+    Remove groups whose maker was killed before it could.
+
+    Only empty ones older than a minute, and never one of a living process: a group is empty for a moment
+    before its first process is born into it, and its maker may be invisible in another pid namespace.
+    """
+    for place in {*hierarchies.v1.values(), hierarchies.unified} - {""}:
+        with suppress(OSError), os.scandir(f"{place}/{PARENT}") as entries:
+            for entry in entries:
+                maker = entry.name.partition("-")[0]
+                if entry.is_dir() and maker.isdigit() and not os.path.exists(f"/proc/{maker}"):
+                    with suppress(OSError):
+                        if time.time() - entry.stat().st_mtime > _FORGOTTEN:
+                            os.rmdir(entry.path)
 
 
 def _make(place: str, identity: str) -> str:

@@ -126,9 +126,12 @@ class LinuxSandbox(AbstractContextManager["LinuxSandbox"]):
         if self._closed:
             raise SandboxError("the sandbox helper is closed")
         if self._launcher is None:
+            from .cgroups import sweep
             from .launcher import Launcher
+            from .surroundings import hierarchies
 
             self._launcher = Launcher()
+            sweep(hierarchies())
 
     def close(self) -> None:
         """End the helper and every sandbox of it; may be called again."""

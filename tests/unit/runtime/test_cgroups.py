@@ -1,5 +1,6 @@
 """Control groups: what is written where, against trees made of plain files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,17 @@ def test_without_bounds_nothing_is_needed() -> None:
     assert group.unified == ""
     group.kill()
     group.close()
+
+
+def test_forgotten_groups_are_swept(tmp_path: Path) -> None:
+    """Old empty groups of dead processes go; young ones, full ones and those of the living stay."""
+    parent = tmp_path / "pybuild"
+    for name in ("4194399-old", "4194399-young", "4194399-full", f"{os.getpid()}-mine", "other"):
+        (parent / name).mkdir(parents=True)
+        if name != "4194399-young":
+            os.utime(parent / name, (1, 1))
+    (parent / "4194399-full/process").mkdir()
+    os.utime(parent / "4194399-full", (1, 1))
+    cgroups.sweep(cgroups.Hierarchies(v1={}, unified=str(tmp_path)))
+    left = sorted(os.listdir(parent))
+    assert left == sorted(["4194399-young", "4194399-full", f"{os.getpid()}-mine", "other"])
