@@ -13,7 +13,7 @@ from oci_image.digest import Digest
 from ..errors import ApiError
 from ..protocol import headers
 from ..protocol.errors import ErrorCode
-from .bodies import Delivery, send_blob, send_ranges
+from .bodies import Delivery, open_blob, send_blob, send_ranges
 from .requests import Call, entity_tag, is_unchanged, read_digest
 
 _CACHE = "max-age=31536000"
@@ -53,15 +53,14 @@ async def get_blob(call: Call) -> web.StreamResponse:
     """The blob's bytes, or the parts that ``Range`` asks for."""
     digest = read_digest(call.route.argument)
     state = call.state
-    file = await state.in_thread(state.store.blobs.open, call.repository, digest)
-    if file is None:
+    opened = await open_blob(state, call.repository, digest)
+    if opened is None:
         raise _unknown(digest)
+    file, size = opened
     try:
         if is_unchanged(call.request, digest):
             file.close()
             return web.Response(status=304, headers=_headers(digest))
-        size = file.seek(0, 2)
-        file.seek(0)
         parts = _ranges(call.request, digest, size)
     except BaseException:
         file.close()

@@ -8,6 +8,7 @@ before a client went away are kept; bytes that turn out to be wrong are never de
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from oci_image.digest import Digest, Hasher
+from oci_image.errors import VerificationFailed
 
 from ..errors import ApiError
 from ..protocol.errors import ErrorCode
@@ -138,17 +140,46 @@ class Delivery:
     headers: Mapping[str, str]
 
     @property
+    def is_small(self) -> bool:
+        """Whether the file is in memory, and was verified when it was read."""
+        return self.size <= SMALL
+
+    @property
     def is_trusted(self) -> bool:
         """Whether the bytes need not be verified again."""
         config, verified = self.state.config, self.state.verified
-        return not config.verify_reads or verified.holds(self.digest, identity(self.file))
+        return self.is_small or not config.verify_reads or verified.holds(self.digest, identity(self.file))
+
+
+async def open_blob(state: ServerState, repository: str, digest: Digest) -> tuple[BinaryIO, int] | None:
+    """A blob's file and size; a small one is read and verified at once. None when it is not there."""
+
+    def open_and_read() -> tuple[BinaryIO, int] | None:
+        file = state.store.blobs.open(repository, digest)
+        if file is None:
+            return None
+        size = file.seek(0, 2)
+        file.seek(0)
+        if size > SMALL:
+            return file, size
+        with file:
+            content = file.read()
+        if state.config.verify_reads and Digest.of(content, digest.algorithm) != digest:
+            raise VerificationFailed(f"the content of {digest} is damaged")
+        return io.BytesIO(content), len(content)
+
+    try:
+        return await state.in_thread(open_and_read)
+    except VerificationFailed:
+        await quarantine(state, digest)
+        return None
 
 
 async def send_blob(blob: Delivery) -> web.StreamResponse:
     """Answer with a whole blob, whose bytes are verified unless they were lately."""
     with blob.file:
-        if blob.size <= SMALL:
-            return await _send_small(blob)
+        if blob.is_small:
+            return web.Response(body=blob.file.read(), headers=dict(blob.headers))
         response = web.StreamResponse(headers=dict(blob.headers))
         response.content_length = blob.size
         trusted = blob.is_trusted
@@ -161,16 +192,6 @@ async def send_blob(blob: Delivery) -> web.StreamResponse:
             return response
         await response.write_eof()
         return response
-
-
-async def _send_small(blob: Delivery) -> web.Response:
-    body = await blob.state.in_thread(blob.file.read)
-    if not blob.is_trusted:
-        if Digest.of(body, blob.digest.algorithm) != blob.digest:
-            await quarantine(blob.state, blob.digest)
-            raise ApiError(ErrorCode.BLOB_UNKNOWN, {"digest": str(blob.digest)})
-        blob.state.verified.add(blob.digest, identity(blob.file))
-    return web.Response(body=body, headers=dict(blob.headers))
 
 
 async def _send_verified(blob: Delivery, response: web.StreamResponse) -> bool:
