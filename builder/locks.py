@@ -18,9 +18,11 @@ _LONGEST_WAIT = 0.25
 
 
 @asynccontextmanager
-async def exclusive(path: str) -> AsyncIterator[bool]:
+async def exclusive(path: str, *, shared: bool = False) -> AsyncIterator[bool]:
     """
     Hold the lock that a file stands for; gives whether somebody else had to be waited for.
+
+    A shared lock keeps only those out who do not share.
 
     Raises:
         OSError: the file cannot be made.
@@ -29,7 +31,7 @@ async def exclusive(path: str) -> AsyncIterator[bool]:
     try:
         waited = False
         delay = _FIRST_WAIT
-        while not _taken(descriptor):
+        while not _taken(descriptor, shared=shared):
             waited = True
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LONGEST_WAIT)
@@ -75,9 +77,9 @@ def _opened(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def _taken(descriptor: int) -> bool:
+def _taken(descriptor: int, *, shared: bool = False) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

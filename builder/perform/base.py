@@ -34,7 +34,8 @@ class Supplies:
     What one build gives to its steps.
 
     `contexts` maps names ("" is the main one) to build contexts; `secrets` ids to values, `ssh` ids to the
-    sockets of agents. None of the values of the last two is ever part of a key, an event or an error.
+    sockets of agents. None of the values of the last two is ever part of a key, an event or an error. `said`
+    holds notices that were given, so that each is given once.
     """
 
     host: Host
@@ -42,6 +43,7 @@ class Supplies:
     contexts: Mapping[str, BuildContext] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ssh: Mapping[str, str] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
 
 
 class Stopped(Exception):

@@ -22,7 +22,7 @@ from runtime.sandbox import ExitStatus
 from runtime.spec import NetworkMode, SandboxSpec
 
 from ..errors import BuildError, StepFailed
-from ..events import StepLog
+from ..events import Notice, StepLog
 from ..graph import Step
 from ..ops import Exec, ExecMount
 from ..rootfs.base import RootfsDriver, Workspace
@@ -77,6 +77,9 @@ def _identities(
     parts = [inputs[0].chain]
     for number, snapshot in enumerate(inputs[1:], 1):
         sources = [mount.source for mount in mounts if mount.input == number]
+        if not sources:
+            parts.append("")
+            continue
         if any(not source.strip("/") for source in sources):
             parts.append(snapshot.chain)
             continue
@@ -101,7 +104,8 @@ async def _run(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Suppl
                 tail.add(data)
                 supplies.sink(StepLog(step, stream, data))
 
-            status = await host.sandbox().run(_spec(op, workspace, given), on_output=on_output)
+            spec = _spec(op, workspace, given, supplies)
+            status = await host.sandbox().run(spec, on_output=on_output)
             if not status.ok:
                 raise _failed(step, op, status, tail.text())
             skip = await in_thread(_mount_points, given, inputs[0], supplies)
@@ -122,9 +126,12 @@ async def _workspace(driver: RootfsDriver, snapshot: Snapshot) -> AsyncIterator[
             await in_thread(workspace.release)
 
 
-def _spec(op: Exec, workspace: Workspace, given: Mounted) -> SandboxSpec:
+def _spec(op: Exec, workspace: Workspace, given: Mounted, supplies: Supplies) -> SandboxSpec:
     requested = None if op.network == "default" else NetworkMode(op.network)
-    network, _ = choose_network(requested)
+    network, reason = choose_network(requested)
+    if requested is None and network is not NetworkMode.PRIVATE and reason not in supplies.said:
+        supplies.said.add(reason)
+        supplies.sink(Notice("info", f"commands use {reason}"))
     return SandboxSpec(
         argv=op.argv,
         rootfs=workspace.root,

@@ -69,6 +69,7 @@ async def mounted(
     """
     async with AsyncExitStack() as stack:
         made = Mounted()
+        await _lock_caches(op.mounts, supplies, stack)
         for number, mount in enumerate(op.mounts):
             await _add(mount, number, _Run(op, inputs, supplies, made), stack)
         for file in op.files:
@@ -125,16 +126,36 @@ def _context_snapshot(mount: ExecMount, epoch: int, supplies: Supplies) -> tuple
     return record.snapshot, name
 
 
+async def _lock_caches(mounts: Sequence[ExecMount], supplies: Supplies, stack: AsyncExitStack) -> None:
+    """
+    Take the locks of all caches that are not private: together with others that share, or alone.
+
+    In one order for everybody and each once, so that no two commands can wait for one another.
+    """
+    wanted: dict[str, bool] = {}
+    for mount in mounts:
+        if mount.type == "cache" and mount.sharing != "private":
+            path = os.path.join(_caches(supplies), f"{_cache_key(mount)}.lock")
+            wanted[path] = wanted.get(path, True) and mount.sharing == "shared"
+    for path, shared in sorted(wanted.items()):
+        await stack.enter_async_context(exclusive(path, shared=shared))
+
+
+def _caches(supplies: Supplies) -> str:
+    return os.path.join(supplies.host.state, "mounts")
+
+
+def _cache_key(mount: ExecMount) -> str:
+    # Another owner or mode means another directory: the first user's choice cannot be changed later.
+    return Digest.of(json.dumps([mount.id, mount.mode, mount.uid, mount.gid]).encode()).hex[:32]
+
+
 @asynccontextmanager
 async def _cache(mount: ExecMount, inputs: Sequence[Snapshot], supplies: Supplies) -> AsyncIterator[Mount]:
-    # Another owner or mode means another directory: the first user's choice cannot be changed later.
-    key = Digest.of(json.dumps([mount.id, mount.mode, mount.uid, mount.gid]).encode()).hex[:32]
-    parent = os.path.join(supplies.host.state, "mounts")
+    key, parent = _cache_key(mount), _caches(supplies)
     async with AsyncExitStack() as stack:
         name = key
-        if mount.sharing == "locked":
-            await stack.enter_async_context(exclusive(os.path.join(parent, f"{key}.lock")))
-        elif mount.sharing == "private":
+        if mount.sharing == "private":
             name = await _own_copy(parent, key, stack)
         directory = os.path.join(parent, name)
         async with exclusive(os.path.join(parent, f"{key}.new")):
@@ -178,7 +199,7 @@ def _fill(place: str, files: StepFiles, source: str, supplies: Supplies) -> None
         for entry, contents, key in item.members:
             if entry.path:
                 draft.put(entry, contents, key)
-    with tempfile.TemporaryFile(dir=os.path.join(supplies.host.state, "mounts")) as archive:
+    with tempfile.TemporaryFile(dir=_caches(supplies)) as archive:
         writer = LayerWriter(archive.write, record=False)
         draft.write(writer, checkpoint)
         writer.finish()

@@ -13,6 +13,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple, Self, cast
 
+from dockerfile_grammar.errors import InvalidPattern
 from dockerfile_grammar.ignorefile import IgnoreMatcher
 from dockerfile_grammar.suggest import nearest
 from dockerfile_grammar.wildcards import match_wildcard
@@ -24,7 +25,7 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.tree import LayerTree
 from oci_image.layer.write import LayerWriter
 
-from ..errors import MissingSource
+from ..errors import BuildError, MissingSource
 from ..finding import has_magic, normalised, split_magic
 from ..host import LayerSource
 from ..snapshots import Snapshot
@@ -144,8 +145,11 @@ class StepFiles:
 
     def _matches(self, path: str) -> list[str]:
         literal, components = split_magic(path)
-        for component in components:
-            match_wildcard(component, "")  # a malformed one is an error whether or not it meets a name
+        try:
+            for component in components:
+                match_wildcard(component, "")  # a malformed one is an error whether or not it meets a name
+        except InvalidPattern as problem:
+            raise BuildError(problem.message) from problem
         start = self._followed(literal)
         if start is None:
             return []

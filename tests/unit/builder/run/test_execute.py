@@ -360,6 +360,20 @@ class TestCacheMounts:
         mount = self.mount(sharing="locked", id="locked")
         await lab.run(*(lab.exec(f"{command} # {number}", mounts=(mount,)) for number in range(2)))
 
+    async def test_several_locked_ones_never_wait_for_one_another(self, lab):
+        """Whatever their order, and also when one command has the same cache twice."""
+        first = self.mount(sharing="locked", id="first")
+        second = ExecMount(type="cache", target="/c2", id="second", sharing="locked", readonly=False)
+        again = ExecMount(type="cache", target="/c3", id="first", sharing="locked", readonly=False)
+        steps = [
+            lab.exec("sleep 0.2 # 1", mounts=(first, second)),
+            lab.exec("sleep 0.2 # 2", mounts=(second, first)),
+            lab.exec("echo x > /c/x; cat /c3/x", mounts=(first, again)),
+        ]
+        async with asyncio.timeout(30):
+            await lab.run(*steps)
+        assert lab.output() == "x\n"
+
     async def test_private_ones_are_separate_at_the_same_time(self, lab):
         """Each of two commands at once has its own; later ones find one of them."""
         mount = self.mount(sharing="private", id="private")
