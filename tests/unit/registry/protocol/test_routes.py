@@ -107,6 +107,7 @@ def test_values_are_escaped():
     """A value cannot add parameters."""
     assert routes.tags("a", n=2, last="b&n=9") == "/v2/a/tags/list?last=b%26n%3D9&n=2"
     assert routes.catalog(n=1) == "/v2/_catalog?n=1"
+    assert routes.catalog() == "/v2/_catalog"
     assert routes.referrers("a", D, artifact_type="x/y+z") == f"/v2/a/referrers/{D}?artifactType=x/y%2Bz"
     assert routes.manifest("a", D, tags=["1", "2"]) == f"/v2/a/manifests/{D}?tag=1&tag=2"
 
