@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from oci_image.layer.entry import Entry, Kind
+from oci_image.layer.whiteouts import opaque_mark_in
 from oci_image.layer.write import LayerWriter
 
 from ..errors import BuildError
@@ -52,6 +53,8 @@ class Draft:
         self._planned: dict[str, Planned] = {}
         self._removed: set[str] = set()
         self._settled: set[str] = {""}
+        # Directories of which the layers below know nothing, so that there is nothing to look up in them.
+        self._new: set[str] = set()
         self._links: dict[str, list[str]] = {}
 
     def look(self, path: str) -> Entry | None:
@@ -61,6 +64,8 @@ class Draft:
             return planned.entry
         if not path:
             return Entry("", Kind.DIRECTORY, 0o755)
+        if path.rpartition("/")[0] in self._new:
+            return None
         if self._removed and any(path.startswith(f"{removed}/") for removed in self._removed):
             return None
         return self._below.lookup(path)
@@ -122,6 +127,7 @@ class Draft:
             if found is None:
                 self._check_name(part, here)
                 self._planned[here] = Planned(self._parent(here))
+                self._new.add(here)
             elif found.kind is not Kind.DIRECTORY:
                 raise BuildError(f"cannot copy to non-directory: /{here}")
             elif here not in self._planned:
@@ -147,7 +153,7 @@ class Draft:
         old = self._planned.get(path)
         if old is not None or path in self._settled:
             self._give_way(path)
-        elif self._removed or self.is_directory(path):
+        elif self.is_directory(path):
             self._removed.add(path)
         if entry.kind is Kind.HARDLINK:
             self._links.setdefault(entry.link, []).append(path)
@@ -171,10 +177,16 @@ class Draft:
     def _put_directory(self, entry: Entry) -> None:
         path = entry.path
         old = self.look(path)
-        if old is not None and old.kind is not Kind.DIRECTORY and path in self._planned:
+        if old is None:
+            self._new.add(path)
+        elif old.kind is not Kind.DIRECTORY and path in self._planned:
             self._give_way(path)
         self._planned[path] = Planned(entry)
         self._settled.add(path)
+        if path in self._removed:
+            # It was a directory, then something else, and is one again: nothing of the first is in it.
+            mark = opaque_mark_in(path)
+            self._planned[mark] = Planned(Entry(mark, Kind.FILE, 0, mtime=entry.mtime))
 
     def _give_way(self, path: str) -> None:
         """Remove what the draft has at and below a path; links to it keep its content."""

@@ -163,6 +163,17 @@ def test_members_merge_with_what_is_there(bench):
     }
 
 
+def test_a_directory_that_was_something_else_in_between_is_empty(bench):
+    """What was in it before is gone, as if the members had been unpacked one by one."""
+    put(
+        bench,
+        "a.tar",
+        archive(member("t", b"file"), member("t", kind=DIR, mode=0o755), member("t/new", b"new")),
+    )
+    base = bench.base(directory("t"), file("t/old", "old"))
+    assert bench.listing(add(bench, base, "a.tar", "/")) == {"t": "dir 755 3:4", "t/new": "new 640 3:4"}
+
+
 def test_the_last_of_equal_members_counts(bench):
     """Names may come twice in an archive; links to the first one keep its content."""
     put(
