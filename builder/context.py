@@ -16,13 +16,14 @@ from typing import NamedTuple, Self
 
 from dockerfile_grammar.errors import InvalidPattern
 from dockerfile_grammar.ignorefile import IgnoreMatcher, read_patterns
+from dockerfile_grammar.spans import Span
 from dockerfile_grammar.suggest import nearest
 
 from .errors import InvalidContext, MissingSource
-from .filedigests import check_unchanged, digest_files, is_complete, open_unchanged
+from .filedigests import check_unchanged, digest_files, open_unchanged
 from .finding import Finder, has_magic, normalised, unescaped
 from .listing import Listing, OpenDirectories
-from .selection import DIRECTORY, FILE, Entry, Selected, Selection
+from .selection import Entry, Part, Selected, Selection
 from .statcache import StatCache
 
 _ROOT_MODE = 0o755
@@ -120,7 +121,8 @@ class BuildContext:
         known = self._selections.get(key)
         if known is None:
             sources = self._with_parents(pattern, exclude) if parents else self._plain(pattern, exclude)
-            known = self._selections[key] = Selection(pattern, self._completed(sources))
+            self._complete(sources)
+            known = self._selections[key] = Selection(pattern, tuple(sources))
         return known
 
     def files(self) -> ContextFiles:
@@ -129,9 +131,8 @@ class BuildContext:
 
     def save(self) -> None:
         """Remember the digests that were computed (blocking); never an error."""
-        if self._opened is not None and self._opened.table.changed:
-            self._opened.table.prune(self._opened.listing.listed)
-            self._opened.table.save()
+        if self._opened is not None:
+            self._opened.table.save(self._opened.listing.listed)
 
     def close(self) -> None:
         """Close everything; idempotent."""
@@ -175,12 +176,11 @@ class BuildContext:
             raise self._missing(path, path)
         node = finder.listing.node(real) if real else None
         if node is None or stat.S_ISDIR(node.mode):
-            mode = _ROOT_MODE if node is None else stat.S_IMODE(node.mode)
-            top = finder.directory_entry(real, "", mode)
-            return Selected(path, name, is_dir=True, entries=(top, *finder.below(real, excluded)))
+            mode = _ROOT_MODE if node is None else node.mode
+            return Selected(path, name, tuple(finder.below(real, mode, excluded)), is_dir=True)
         if excluded is not None and excluded.is_ignored(name):
             return None
-        return Selected(path, name, is_dir=False, entries=(finder.entry(real, "", node),))
+        return Selected(path, name, (finder.single(real, node),), is_dir=False)
 
     def _with_parents(self, pattern: str, exclude: tuple[str, ...]) -> list[Selected]:
         above, pivot, rest = pattern.partition("/./")
@@ -189,52 +189,53 @@ class BuildContext:
         rest = normalised(rest)
         if not has_magic(pattern) and self._finder.followed(normalised(f"{above}/{rest}")) is None:
             raise self._missing(normalised(f"{above}/{rest}"), pattern)
+        # Everything is left out but what matches and the directories above it.
         excluded = IgnoreMatcher(("**", f"!{rest or '**'}", *exclude))
         sources = []
         for path in self._named(above):
             real = self._finder.followed(path)
             node = self._finder.listing.node(real) if real else None
-            if real is None or (node is not None and not stat.S_ISDIR(node.mode)):
-                continue
-            top = Entry(real, "", DIRECTORY, _ROOT_MODE)
-            entries = (top, *self._finder.below(real, excluded))
-            sources.append(Selected(path, "", is_dir=True, entries=entries))
+            if real is not None and (node is None or stat.S_ISDIR(node.mode)):
+                parts = tuple(self._finder.below(real, _ROOT_MODE, excluded))
+                sources.append(Selected(path, "", parts, is_dir=True))
         return sources
 
-    def _completed(self, sources: list[Selected]) -> tuple[Selected, ...]:
-        """The same sources with the digest of every file, reading those that are not known."""
+    def _complete(self, sources: list[Selected]) -> None:
+        """Fill in the digest of every file, reading those that are not known, and what is odd about some."""
+        incomplete = [part for source in sources for part in source.parts if part.files and not part.digests]
+        if not incomplete:
+            return
         table = self._finder.table
-        unknown = {
-            entry.path: entry.stamp
-            for source in sources
-            for entry in source.entries
-            if entry.kind == FILE
-            and not is_complete(entry.stamp)
-            and not table.records.get(entry.path, b"").startswith(entry.stamp)
-        }
+        unknown: dict[str, bytes] = {}
+        for part in incomplete:
+            for name, stamp in part.stamped():
+                if table.digest(part.path, name, stamp) is None:
+                    unknown[f"{part.path}/{name}" if part.path else name] = stamp
         if unknown:
             digest_files(self.root, list(unknown.items()), table)
-        return tuple(self._complete_source(source) for source in sources)
+        for source in sources:
+            first_names: dict[tuple[int, int], str] = {}
+            for part in source.parts:
+                if part.files and not part.digests:
+                    self._complete_part(part, first_names)
 
-    def _complete_source(self, source: Selected) -> Selected:
-        if all(entry.kind != FILE or is_complete(entry.stamp) for entry in source.entries):
-            return source
-        table, listing = self._finder.table, self._finder.listing
-        first_names: dict[tuple[int, int], str] = {}
-        entries: list[Entry] = []
-        for entry in source.entries:
-            if entry.kind != FILE or is_complete(entry.stamp):
-                entries.append(entry)
-                continue
-            node = listing.node(entry.path)
+    def _complete_part(self, part: Part, first_names: dict[tuple[int, int], str]) -> None:
+        table = self._finder.table
+        folder = self._finder.listing.listed.get(part.path)
+        digests = []
+        for name, stamp in part.stamped():
+            digest = table.digest(part.path, name, stamp)
+            assert digest is not None  # noqa: S101 - `_complete` had it computed
+            digests.append(digest)
+            xattrs = table.xattrs.get(f"{part.path}/{name}" if part.path else name, ())
             same_as = None
-            if node is not None and node.same is not None:
-                first = first_names.setdefault(node.same, entry.name)
-                same_as = first if first != entry.name else None
-            xattrs = table.xattrs.get(entry.path, ())
-            record = table.records[entry.path]
-            entries.append(entry._replace(stamp=record, xattrs=xattrs, same_as=same_as))
-        return source._replace(entries=tuple(entries))
+            if folder is not None and name in folder.linked:
+                own = f"{part.name}/{name}" if part.name else name
+                first = first_names.setdefault(folder.linked[name], own)
+                same_as = first if first != own else None
+            if xattrs or same_as is not None:
+                part.odd[name] = (xattrs, same_as)
+        part.digests = b"".join(digests)
 
     def _missing(self, path: str, written: str) -> MissingSource:
         """Say what is missing, where it was looked for, and why it may not be there."""
@@ -246,9 +247,9 @@ class BuildContext:
         parent, _, name = path.rpartition("/")
         real = self._finder.followed(parent)
         try:
-            names = self._finder.listing.children(real) if real is not None else {}
+            names = self._finder.listing.folder(real).names() if real is not None else []
         except InvalidContext:
-            names = {}
+            names = []
         near = nearest(name, names) or next((n for n in names if n.lower() == name.lower()), None)
         if near is None:
             return MissingSource(where)
@@ -298,8 +299,19 @@ def open_context(root: str, stats: StatCache, *, dockerfile: str | None = None) 
         matcher = IgnoreMatcher(patterns)
     except InvalidPattern as problem:
         problem.message = f"{ignore_file.name}: {problem.message}"
-        raise
+        line = _malformed_line(ignore_file)
+        raise problem.located(Span(ignore_file.name, line, line)) from None
     return BuildContext(root, matcher, stats, ignore_file=ignore_file)
+
+
+def _malformed_line(ignore_file: IgnoreFile) -> int:
+    """The first line of an ignore file that is no pattern."""
+    for number, line in enumerate(ignore_file.text.split("\n"), 1):
+        try:
+            IgnoreMatcher(read_patterns(line))
+        except InvalidPattern:
+            return number
+    return 1
 
 
 def _read_ignore_file(root: str, dockerfile: str | None) -> IgnoreFile | None:

@@ -16,7 +16,7 @@ from oci_image.digest import Hasher
 
 from .errors import BuildError, InvalidContext
 from .listing import OpenDirectories, read_xattrs
-from .statcache import RECORD_SIZE, STAMP, StatTable, Xattrs, stamp_of
+from .statcache import STAMP, StatTable, Xattrs, stamp_of
 
 _THREADS = 2
 _WORTH_A_THREAD = 64
@@ -59,12 +59,12 @@ def digest_files(root: str, files: Sequence[tuple[str, bytes]], table: StatTable
             _enter(result, table)
 
 
-_Result = tuple[str, bytes, Xattrs, int]
+_Result = tuple[str, bytes, bytes, Xattrs, int]
 
 
 def _enter(result: _Result, table: StatTable) -> None:
-    path, record, xattrs, read_at = result
-    table.remember(path, record, xattrs, read_at=read_at)
+    path, stamp, digest, xattrs, read_at = result
+    table.remember(path, stamp, digest, xattrs, read_at=read_at)
 
 
 def _digest_share(root: str, files: Sequence[tuple[str, bytes]]) -> list[_Result]:
@@ -80,20 +80,23 @@ def _digest_file(directories: OpenDirectories, path: str, stamp: bytes) -> _Resu
     descriptor = open_unchanged(directories, path, stamp)
     try:
         hasher = Hasher()
-        while block := os.read(descriptor, _BLOCK):
+        left = STAMP.unpack(stamp)[0]
+        # Never a large buffer for a small file; one that grew is found by the check below.
+        while left and (block := os.read(descriptor, min(left, _BLOCK))):
             hasher.update(block)
+            left -= len(block)
         xattrs = read_xattrs(descriptor)
         check_unchanged(descriptor, path, stamp)
     except OSError as problem:
         raise InvalidContext(f"cannot read {path} in the build context: {problem.strerror}") from problem
     finally:
         os.close(descriptor)
-    return path, stamp + bytes.fromhex(hasher.digest().hex), xattrs, read_at
+    return path, stamp, bytes.fromhex(hasher.digest().hex), xattrs, read_at
 
 
 def open_unchanged(directories: OpenDirectories, path: str, stamp: bytes) -> int:
     """
-    A descriptor of a file that is still the one with this stamp (a whole record will do).
+    A descriptor of a file that is still the one with this stamp (with or without the digest behind it).
 
     Raises:
         InvalidContext: it changed, or cannot be opened.
@@ -114,18 +117,13 @@ def open_unchanged(directories: OpenDirectories, path: str, stamp: bytes) -> int
 
 def check_unchanged(descriptor: int, path: str, stamp: bytes) -> None:
     """
-    Compare an open file with the stamp (a whole record will do).
+    Compare an open file with the stamp (with or without the digest behind it).
 
     Raises:
         InvalidContext: it changed.
     """
     if not stamp.startswith(stamp_of(os.fstat(descriptor))):
         raise _changed(path)
-
-
-def is_complete(stamp: bytes) -> bool:
-    """Whether a stamp is a whole record, with the digest."""
-    return len(stamp) == RECORD_SIZE
 
 
 def _changed(path: str) -> BuildError:

@@ -16,12 +16,11 @@ from dockerfile_grammar.ignorefile import IgnoreMatcher
 from dockerfile_grammar.wildcards import match_wildcard
 
 from .errors import InvalidContext
-from .listing import Listing, Node
-from .selection import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SYMLINK, Entry
+from .listing import Folder, Listing, Node
+from .selection import BLOCK, CHARACTER, DIRECTORY, FIFO, SYMLINK, Entry, Part
 from .statcache import StatTable
 
 _MOST_LINKS = 40
-_TYPE_BITS = 0o170000
 _KINDS = {
     stat.S_IFLNK: SYMLINK,
     stat.S_IFIFO: FIFO,
@@ -66,12 +65,13 @@ class Finder:
 
     Args:
         listing: the visible part of the context.
-        table: records of files; complete ones go into entries at once.
+        table: what is known about files.
     """
 
     def __init__(self, listing: Listing, table: StatTable) -> None:
         self.listing = listing
         self.table = table
+        self._with_xattrs = {path.rpartition("/")[0] for path in table.xattrs}
 
     def matches(self, path: str) -> list[str]:
         """
@@ -94,15 +94,17 @@ class Finder:
             node = self.listing.node(directory)
             if node is None or not stat.S_ISDIR(node.mode):
                 return
-        for name, child in self.listing.children(directory).items():
+        folder = self.listing.folder(directory)
+        last = len(components) == 1
+        for name in folder.names() if last else folder.directories:
             if not match_wildcard(components[0], name):
                 continue
-            if len(components) == 1:
+            if last:
                 yield name
-            elif stat.S_ISDIR(child.mode):
-                below = f"{directory}/{name}" if directory else name
-                for found in self._glob(below, components[1:]):
-                    yield f"{name}/{found}"
+                continue
+            below = f"{directory}/{name}" if directory else name
+            for found in self._glob(below, components[1:]):
+                yield f"{name}/{found}"
 
     def followed(self, path: str) -> str | None:
         """The real path of what a path names; None if there is nothing (or a loop of links)."""
@@ -134,12 +136,66 @@ class Finder:
             todo.extend(target.split("/")[::-1])
         return "/".join(real)
 
-    def entry(self, path: str, name: str, node: Node) -> Entry:
-        """The entry of one thing by itself, without digest."""
+    def single(self, path: str, node: Node) -> Part:
+        """The part for a source that is one thing and no directory."""
+        parent, _, name = path.rpartition("/")
         if stat.S_ISREG(node.mode):
-            return Entry(path, name, FILE, stat.S_IMODE(node.mode), node.size, stamp=node.stamp)
-        if stat.S_ISDIR(node.mode):
-            return self.directory_entry(path, name, stat.S_IMODE(node.mode))
+            return Part(path=parent, name="", top=None, files=(name,), stamps=node.stamp)
+        others = (self._other(path, "", node),)
+        return Part(path=parent, name="", top=None, files=(), stamps=b"", others=others)
+
+    def below(self, directory: str, mode: int, excluded: IgnoreMatcher | None) -> list[Part]:
+        """
+        A real directory and everything below it, parents before children, named relative to it.
+
+        An excluded directory is there only when something below it is not excluded. Digests are filled in
+        where the stat cache knows a whole directory.
+        """
+        parts: list[Part] = []
+        hidden: set[str] = set()
+        stack = [(directory, "", mode)]
+        while stack:
+            path, name, mode = stack.pop()
+            folder = self.listing.folder(path)
+            parts.append(self._part(path, name, mode, folder, excluded))
+            for child, child_mode in reversed(folder.directories.items()):
+                child_name = f"{name}/{child}" if name else child
+                if excluded is not None and excluded.is_ignored(child_name):
+                    if not excluded.may_reinclude_below(child_name):
+                        continue
+                    hidden.add(child_name)
+                stack.append((f"{path}/{child}" if path else child, child_name, child_mode))
+        return _without_empty(parts, hidden) if hidden else parts
+
+    def _part(self, path: str, name: str, mode: int, folder: Folder, excluded: IgnoreMatcher | None) -> Part:
+        top = Entry(path, name, DIRECTORY, stat.S_IMODE(mode), xattrs=folder.xattrs)
+        part = Part(path=path, name=name, top=top, files=folder.files, stamps=folder.stamps)
+        path_prefix = f"{path}/" if path else ""
+        prefix = f"{name}/" if name else ""
+        others = folder.others
+        if excluded is not None:
+            others = {k: v for k, v in others.items() if not excluded.is_ignored(prefix + k)}
+            files = [file for file in folder.files if not excluded.is_ignored(prefix + file)]
+            if len(files) < len(folder.files):
+                part.files = files
+                part.stamps = b"".join(folder.stamp(file) or b"" for file in files)
+        part.others = tuple(self._other(path_prefix + k, prefix + k, v) for k, v in others.items())
+        if len(part.files) == len(folder.files):
+            self._recognise(part, folder)
+        return part
+
+    def _recognise(self, part: Part, folder: Folder) -> None:
+        """Take the digests of a whole directory from the stat cache if nothing in it changed."""
+        record = self.table.folders.get(part.path)
+        if record is None or folder.linked or part.path in self._with_xattrs:
+            return
+        if record.names == folder.joined and record.stamps == folder.stamps:
+            part.digests, part.group = record.digests, record.group
+        else:
+            self.table.outdated(part.path)
+
+    def _other(self, path: str, name: str, node: Node) -> Entry:
+        """The entry of what is neither file nor directory."""
         kind = _KINDS[stat.S_IFMT(node.mode)]
         try:
             link = self.listing.directories.read_link(path) if kind == SYMLINK else ""
@@ -150,54 +206,13 @@ class Finder:
         rdev = node.rdev if kind in (CHARACTER, BLOCK) else 0
         return Entry(path, name, kind, mode, link=link, rdev=rdev)
 
-    def directory_entry(self, path: str, name: str, mode: int) -> Entry:
-        """The entry of a directory, which is read for its extended attributes."""
-        self.listing.children(path)
-        return Entry(path, name, DIRECTORY, mode, xattrs=self.listing.directory_xattrs.get(path, ()))
 
-    def below(self, directory: str, excluded: IgnoreMatcher | None) -> list[Entry]:
-        """
-        Everything below a real directory, parents before children, named relative to it.
-
-        An excluded directory is there only when something below it is not excluded.
-        """
-        entries: list[Entry] = []
-        self._collect(f"{directory}/" if directory else "", directory, excluded, entries)
-        return entries
-
-    def _collect(
-        self, path_prefix: str, directory: str, excluded: IgnoreMatcher | None, entries: list[Entry]
-    ) -> None:
-        records, xattrs = self.table.records, self.table.xattrs
-        make = tuple.__new__
-        strip = len(path_prefix)
-        stack = [(directory, iter(self.listing.children(directory).values()), -1)]
-        while stack:
-            above, nodes, mark = stack[-1]
-            prefix = f"{above}/" if above else ""
-            for node in nodes:
-                base, mode, size, stamp, same, _ = node
-                path = prefix + base
-                name = path[strip:] if strip else path
-                hidden = excluded is not None and excluded.is_ignored(name)
-                if mode & _TYPE_BITS == stat.S_IFDIR:
-                    if hidden and not (excluded and excluded.may_reinclude_below(name)):
-                        continue
-                    entries.append(self.directory_entry(path, name, stat.S_IMODE(mode)))
-                    children = iter(self.listing.children(path).values())
-                    stack.append((path, children, len(entries) if hidden else -1))
-                    break
-                if hidden:
-                    continue
-                if mode & _TYPE_BITS != stat.S_IFREG:
-                    entries.append(self.entry(path, name, node))
-                    continue
-                record = records.get(path)
-                # Files with attributes or several names are completed later, one by one.
-                if record is not None and same is None and record.startswith(stamp) and path not in xattrs:
-                    stamp = record
-                entries.append(make(Entry, (path, name, FILE, mode & 0o7777, size, "", (), 0, stamp, None)))
-            else:
-                stack.pop()
-                if mark == len(entries):  # an excluded directory that turned out to have nothing
-                    entries.pop()
+def _without_empty(parts: list[Part], hidden: set[str]) -> list[Part]:
+    """The parts without those excluded directories that turned out to have nothing below them."""
+    needed: set[str] = set()
+    kept: list[Part] = []
+    for part in reversed(parts):
+        if part.name not in hidden or part.files or part.others or part.name in needed:
+            kept.append(part)
+            needed.add(part.name.rpartition("/")[0])
+    return kept[::-1]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from dockerfile_grammar.ignorefile import IgnoreMatcher
 
 from .errors import InvalidContext
-from .statcache import INODE_BITS, STAMP, Xattrs, stamp_of
+from .statcache import INODE_BITS, STAMP, Xattrs, join_names, stamp_of
 
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -26,15 +26,67 @@ _TYPE_BITS = 0o170000
 
 
 class Node(NamedTuple):
-    """One name of a directory: the type and mode bits, and for files the stamp."""
+    """What one name stands for: type and mode bits, the stamp of a file, the number of a device."""
 
-    name: str
     mode: int
-    size: int
-    stamp: bytes
-    same: tuple[int, int] | None
-    """Device and inode of a file that has several names."""
-    rdev: int
+    stamp: bytes = b""
+    rdev: int = 0
+
+
+class Folder:
+    """
+    One directory: its files in order with their stamps, and everything else by name, in order.
+
+    `linked` holds device and inode of those files that have several names; `others` what is neither file nor
+    directory; `xattrs` the attributes of the directory itself.
+    """
+
+    __slots__ = ("_stamps_by_name", "directories", "files", "joined", "linked", "others", "stamps", "xattrs")
+
+    def __init__(
+        self,
+        stamps: dict[str, bytes],
+        linked: dict[str, tuple[int, int]],
+        directories: dict[str, int],
+        others: dict[str, Node],
+        xattrs: Xattrs,
+    ) -> None:
+        self.files = sorted(stamps)
+        self.stamps = b"".join(map(stamps.__getitem__, self.files))
+        self.joined = join_names(self.files)
+        self.linked = linked
+        self.directories = dict(sorted(directories.items()))
+        self.others = dict(sorted(others.items()))
+        self.xattrs = xattrs
+        self._stamps_by_name: dict[str, bytes] | None = None
+
+    def stamp(self, name: str) -> bytes | None:
+        """The stamp of a file."""
+        if self._stamps_by_name is None:
+            size = STAMP.size
+            self._stamps_by_name = {
+                name: self.stamps[i * size : (i + 1) * size] for i, name in enumerate(self.files)
+            }
+        return self._stamps_by_name.get(name)
+
+    def node(self, name: str) -> Node | None:
+        """What the name stands for."""
+        if name in self.directories:
+            return Node(self.directories[name])
+        stamp = self.stamp(name)
+        if stamp is not None:
+            return Node(STAMP.unpack(stamp)[4], stamp)
+        return self.others.get(name)
+
+    def names(self) -> list[str]:
+        """All names in order."""
+        return sorted((*self.files, *self.directories, *self.others))
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.node(name) is not None
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.directories or self.others)
 
 
 class OpenDirectories:
@@ -121,45 +173,45 @@ class Listing:
     def __init__(self, directories: OpenDirectories, matcher: IgnoreMatcher | None) -> None:
         self.directories = directories
         self.matcher = matcher if matcher is not None and matcher.patterns else None
-        self._children: dict[str, dict[str, Node]] = {}
-        self.directory_xattrs: dict[str, Xattrs] = {}
+        self._folders: dict[str, Folder] = {}
 
     @property
-    def listed(self) -> Mapping[str, Mapping[str, Node]]:
-        """The directories that were read so far, with their names."""
-        return self._children
+    def listed(self) -> Mapping[str, Folder]:
+        """The directories that were read so far."""
+        return self._folders
 
-    def children(self, directory: str) -> dict[str, Node]:
+    def folder(self, directory: str) -> Folder:
         """
-        The visible names of a directory, sorted ("" is the root).
+        The visible content of a directory ("" is the root).
 
         Raises:
             InvalidContext: it cannot be read.
         """
-        known = self._children.get(directory)
+        known = self._folders.get(directory)
         if known is None:
-            known = self._children[directory] = self._scan(directory)
+            known = self._folders[directory] = self._scan(directory)
         return known
 
     def node(self, path: str) -> Node | None:
         """What is at a path, without following symbolic links; None for nothing and for ignored things."""
         parent, _, name = path.rpartition("/")
-        if parent in self._children:
-            return self._children[parent].get(name)
+        if parent in self._folders:
+            return self._folders[parent].node(name)
         status = self.directories.status(path)
         if status is None or stat.S_ISSOCK(status.st_mode):
             return None
         ignored = bool(path) and self.matcher is not None and self.matcher.is_ignored(path)
         if ignored and not (stat.S_ISDIR(status.st_mode) and self._shows_through(path)):
             return None
-        return _node(name, status)
+        if stat.S_ISREG(status.st_mode):
+            return Node(status.st_mode, stamp_of(status))
+        return Node(status.st_mode, rdev=status.st_rdev)
 
-    def _scan(self, directory: str) -> dict[str, Node]:
-        half_hidden: list[str] = []
+    def _scan(self, directory: str) -> Folder:
         try:
             descriptor = self.directories.directory(directory)
-            self.directory_xattrs[directory] = read_xattrs(descriptor) if directory else ()
-            nodes = self._read(directory, descriptor, half_hidden)
+            xattrs = read_xattrs(descriptor) if directory else ()
+            folder, half_hidden = self._read(directory, descriptor, xattrs)
         except OSError as problem:
             raise InvalidContext(
                 f"cannot read {directory or 'the root'} of the build context: {problem.strerror}",
@@ -167,15 +219,19 @@ class Listing:
             ) from problem
         for name in half_hidden:
             if not self._shows_through(f"{directory}/{name}" if directory else name):
-                del nodes[name]
-        return dict(sorted(nodes.items()))
+                del folder.directories[name]
+        return folder
 
-    def _read(self, directory: str, descriptor: int, half_hidden: list[str]) -> dict[str, Node]:
+    def _read(self, directory: str, descriptor: int, xattrs: Xattrs) -> tuple[Folder, list[str]]:
         """Read a directory once; written for contexts of very many files."""
-        nodes: dict[str, Node] = {}
+        stamps: dict[str, bytes] = {}
+        linked: dict[str, tuple[int, int]] = {}
+        directories: dict[str, int] = {}
+        others: dict[str, Node] = {}
+        half_hidden: list[str] = []
         prefix = f"{directory}/" if directory else ""
         ignored = self.matcher.is_ignored if self.matcher is not None else None
-        make, pack = tuple.__new__, STAMP.pack
+        pack = STAMP.pack
         with os.scandir(descriptor) as items:
             for item in items:
                 name = item.name
@@ -187,30 +243,28 @@ class Listing:
                     st = item.stat(follow_symlinks=False)
                 except FileNotFoundError:  # it went away while the directory was read
                     continue
-                mode, size = st.st_mode, st.st_size
-                if mode & _TYPE_BITS == stat.S_IFREG and st.st_nlink == 1:
-                    # What `_node` does, without its calls.
-                    stamp = pack(size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & INODE_BITS, mode)
-                    nodes[name] = make(Node, (name, mode, size, stamp, None, 0))
-                elif mode & _TYPE_BITS != stat.S_IFSOCK:
-                    nodes[name] = _node(name, st)
-        return nodes
+                mode = st.st_mode
+                kind = mode & _TYPE_BITS
+                if kind == stat.S_IFREG:
+                    # What `stamp_of` does, without the call.
+                    stamps[name] = pack(
+                        st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & INODE_BITS, mode
+                    )
+                    if st.st_nlink > 1:
+                        linked[name] = (st.st_dev, st.st_ino)
+                elif kind == stat.S_IFDIR:
+                    directories[name] = mode
+                elif kind != stat.S_IFSOCK:
+                    others[name] = Node(mode, rdev=st.st_rdev)
+        return Folder(stamps, linked, directories, others, xattrs), half_hidden
 
     def _shows_through(self, directory: str) -> bool:
         """Whether something below an ignored directory is visible, so that the directory itself is too."""
         return (
             self.matcher is not None
             and self.matcher.may_reinclude_below(directory)
-            and bool(self.children(directory))
+            and bool(self.folder(directory))
         )
-
-
-def _node(name: str, status: os.stat_result) -> Node:
-    mode = status.st_mode
-    if stat.S_ISREG(mode):
-        same = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
-        return Node(name, mode, status.st_size, stamp_of(status), same, 0)
-    return Node(name, mode, 0, b"", None, status.st_rdev)
 
 
 def read_xattrs(descriptor: int) -> Xattrs:

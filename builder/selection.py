@@ -3,17 +3,19 @@ What a COPY, an ADD or a bind mount selects: entries in order, and the digest of
 
 The digest covers names, kinds, modes, sizes, link targets, extended attributes, bytes, and which entries are
 the same file (hard links); never mtimes or owners. All parts are framed by their length, so that moving a
-byte from one to the next is a change. Entries are plain tuples: a context may have very many.
+byte from one to the next is a change. A context may have very many files: directories are kept as wholes, and
+single entries are made only for those who copy them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from oci_image.digest import Digest, Hasher
 
-from .statcache import STAMP, Xattrs
+from .statcache import DIGEST_SIZE, STAMP, Xattrs, group_digest, join_names
 
 FILE, DIRECTORY, SYMLINK, FIFO, CHARACTER, BLOCK = "file", "dir", "symlink", "fifo", "char", "block"
 
@@ -23,8 +25,8 @@ class Entry(NamedTuple):
     One thing to copy.
 
     `path` is relative to the context root; `name` relative to the source it was selected by ("" for that
-    source itself); `mode` holds permission bits only; `stamp` identifies the state of a file that was
-    digested; `same_as` is the name of an earlier entry of the source that is the same file.
+    source itself); `mode` holds permission bits only; `stamp` is that of a file followed by the raw digest of
+    its content; `same_as` is the name of an earlier entry of the source that is the same file.
     """
 
     path: str
@@ -44,18 +46,88 @@ class Entry(NamedTuple):
         return Digest("sha256", self.stamp[STAMP.size :].hex())
 
 
-class Selected(NamedTuple):
+@dataclass(slots=True, kw_only=True)
+class Part:
     """
-    One source that matched.
+    Files of one directory, and what else is in it but directories.
 
-    A file comes as one entry with the name ""; `name` is what it is called inside a directory. A directory
-    comes with its content (`entries[0]` is the directory itself), which goes straight below the destination.
+    `top` is the directory itself (None where a source is a single file). `files` are names with as many
+    `stamps` and `digests`; `odd` are attributes and `same_as` of the few that have them. `group` is the
+    digest of the ordinary files where it is known without looking at them.
     """
 
     path: str
     name: str
-    is_dir: bool
-    entries: tuple[Entry, ...]
+    top: Entry | None
+    files: Sequence[str]
+    stamps: bytes
+    digests: bytes = b""
+    odd: dict[str, tuple[Xattrs, str | None]] = field(default_factory=dict)
+    others: tuple[Entry, ...] = ()
+    group: bytes | None = None
+
+    def stamped(self) -> Iterator[tuple[str, bytes]]:
+        """Each file with its stamp."""
+        for number, file in enumerate(self.files):
+            yield file, self.stamps[number * STAMP.size : (number + 1) * STAMP.size]
+
+    def entries(self) -> Iterator[Entry]:
+        """The directory itself and its entries."""
+        if self.top is not None:
+            yield self.top
+        path = f"{self.path}/" if self.path else ""
+        prefix = f"{self.name}/" if self.name else ""
+        for number, (file, stamp) in enumerate(self.stamped()):
+            digest = self.digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE]
+            size, _, _, _, mode = STAMP.unpack(stamp)
+            xattrs, same_as = self.odd.get(file, ((), None))
+            name = prefix + file if self.top is not None else ""
+            yield Entry(path + file, name, FILE, mode & 0o7777, size, "", xattrs, 0, stamp + digest, same_as)
+        yield from self.others
+
+    def update(self, hasher: Hasher) -> None:
+        """Add everything to the digest of a selection."""
+        if self.top is not None:
+            hasher.update(_framed(self.top))
+        group = self.group
+        if group is None:
+            plain = [number for number, file in enumerate(self.files) if file not in self.odd]
+            group = group_digest(
+                join_names([self.files[number] for number in plain]),
+                b"".join(self.stamps[n * STAMP.size : (n + 1) * STAMP.size] for n in plain),
+                b"".join(self.digests[n * DIGEST_SIZE : (n + 1) * DIGEST_SIZE] for n in plain),
+            )
+        hasher.update(b"g%d " % (len(self.files) - len(self.odd)) + group)
+        if self.odd or self.others:
+            for entry in self.entries():
+                if entry is not self.top and (entry.kind != FILE or entry.xattrs or entry.same_as):
+                    hasher.update(_framed(entry))
+
+
+class Selected:
+    """
+    One source that matched.
+
+    A file comes as one entry with the name ""; `name` is what it is called inside a directory. A directory
+    comes with its content (the first entry is the directory itself), which goes straight below the
+    destination.
+    """
+
+    __slots__ = ("_entries", "is_dir", "name", "parts", "path")
+
+    def __init__(self, path: str, name: str, parts: tuple[Part, ...], *, is_dir: bool) -> None:
+        self.path = path
+        self.name = name
+        self.is_dir = is_dir
+        self.parts = parts
+        self._entries: tuple[Entry, ...] | None = None
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything, parents before children."""
+        if self._entries is None:
+            self._entries = tuple(entry for part in self.parts for entry in part.entries())
+        return self._entries
 
 
 class Selection:
@@ -66,7 +138,13 @@ class Selection:
     def __init__(self, pattern: str, sources: tuple[Selected, ...]) -> None:
         self.pattern = pattern
         self.sources = sources
-        self.digest = _digest(sources)
+        hasher = Hasher()
+        for source in sources:
+            kind = b"D" if source.is_dir else b"F"
+            hasher.update(b"%s %d " % (kind, len(source.parts)) + _frame(source.name))
+            for part in source.parts:
+                part.update(hasher)
+        self.digest = hasher.digest()
 
     def entries(self) -> Iterator[Entry]:
         """The entries of all sources in order."""
@@ -83,25 +161,7 @@ class Selection:
         return f"Selection({self.pattern!r}, {len(self.sources)} sources, {self.digest})"
 
 
-def _digest(sources: tuple[Selected, ...]) -> Digest:
-    hasher = Hasher()
-    start = STAMP.size
-    for source in sources:
-        kind_of_source = b"D" if source.is_dir else b"F"
-        hasher.update(b"%s %d " % (kind_of_source, len(source.entries)) + _frame(source.name))
-        parts = []
-        for entry in source.entries:
-            _, name, kind, mode, size, _, xattrs, _, stamp, same_as = entry
-            if kind == FILE and not xattrs and same_as is None:
-                encoded = name.encode("utf-8", "surrogateescape")
-                parts.append(b"f%o %d %d %s%s" % (mode, size, len(encoded), encoded, stamp[start:]))
-            else:
-                parts.append(_unusual(entry))
-        hasher.update(b"".join(parts))
-    return hasher.digest()
-
-
-def _unusual(entry: Entry) -> bytes:
+def _framed(entry: Entry) -> bytes:
     parts = [
         *(b"x", _frame(entry.kind), _frame(entry.name), b"%o %d %d " % (entry.mode, entry.size, entry.rdev)),
         *(_frame(entry.link), b"%d " % len(entry.xattrs)),

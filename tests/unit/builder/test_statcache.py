@@ -5,15 +5,16 @@ import time
 
 import pytest
 
-from builder.statcache import RECORD_SIZE, STAMP, StatCache, stamp_of
+from builder.statcache import STAMP, StatCache, group_digest, join_names, stamp_of
 from oci_image.digest import Digest
 
 OLD = 1_000_000_000 * 10**9
 LATER = 2_000_000_000 * 10**9
+DIGEST = bytes.fromhex(Digest.of(b"x").hex)
 
 
-def record(size=1, mtime=OLD, ctime=OLD, inode=7, mode=0o100644, content=b"x"):
-    return STAMP.pack(size, mtime, ctime, inode, mode) + bytes.fromhex(Digest.of(content).hex)
+def stamp(size=1, mtime=OLD, ctime=OLD, inode=7, mode=0o100644):
+    return STAMP.pack(size, mtime, ctime, inode, mode)
 
 
 @pytest.fixture
@@ -21,18 +22,36 @@ def cache(tmp_path):
     return StatCache(str(tmp_path / "stats"))
 
 
+def remember(table, *paths, xattrs=(), read_at=LATER, **fields):
+    for path in paths:
+        table.remember(path, stamp(**fields), DIGEST, xattrs, read_at=read_at)
+
+
 def test_what_was_saved_is_loaded(cache, tmp_path):
-    """Records and attributes should come back for the same root, and for no other."""
+    """Digests and attributes should come back for the same root and stamp, and for no other."""
     table = cache.load(str(tmp_path))
-    assert table.records == {}
-    table.remember("a/b", record(), (), read_at=LATER)
-    table.remember("c", record(size=2**62), (("user.x", b"\0\xff"),), read_at=LATER)
-    table.remember("odd\udcff\n", record(), (), read_at=LATER)
-    table.save()
+    assert table.folders == {}
+    remember(table, "a/b", "odd\udcff\n", "a/c/d")
+    remember(table, "c", xattrs=(("user.x", b"\0\xff"),), size=2**62)
+    assert table.digest("a", "b", stamp()) == DIGEST
+    table.save({})
     again = cache.load(str(tmp_path))
-    assert again.records == {"a/b": record(), "c": record(size=2**62), "odd\udcff\n": record()}
+    assert sorted(again.folders) == ["", "a", "a/c"]
+    assert again.digest("a", "b", stamp()) == again.digest("", "odd\udcff\n", stamp()) == DIGEST
+    assert again.digest("", "c", stamp(size=2**62)) == DIGEST
     assert again.xattrs == {"c": (("user.x", b"\0\xff"),)}
-    assert cache.load(str(tmp_path / "other")).records == {}
+    assert cache.load(str(tmp_path / "other")).folders == {}
+
+
+@pytest.mark.parametrize("field", ["size", "mtime", "ctime", "inode", "mode"])
+def test_any_difference_makes_a_file_unknown(cache, tmp_path, field):
+    """A file should be known only while everything that stat says is the same."""
+    table = cache.load(str(tmp_path))
+    remember(table, "d/f")
+    for state in (table, cache.load(str(tmp_path))):
+        assert state.digest("d", "f", stamp(**{field: 12345})) is None
+        assert state.digest("d", "g", stamp()) is None
+        table.save({})
 
 
 @pytest.mark.parametrize("field", ["mtime", "ctime"])
@@ -40,19 +59,35 @@ def test_what_was_saved_is_loaded(cache, tmp_path):
 def test_files_touched_just_before_are_not_trusted(cache, tmp_path, field, age, kept):
     """A file whose times are within two seconds of its reading, or in the future, should not be saved."""
     table = cache.load(str(tmp_path))
-    table.remember("f", record(**{field: LATER - age}), (), read_at=LATER)
-    assert "f" in table.records
-    table.save()
-    assert ("f" in cache.load(str(tmp_path)).records) is kept
+    remember(table, "f", **{field: LATER - age})
+    remember(table, "g")
+    assert table.digest("", "f", stamp(**{field: LATER - age})) == DIGEST
+    table.save({})
+    again = cache.load(str(tmp_path))
+    assert (again.digest("", "f", stamp(**{field: LATER - age})) == DIGEST) is kept
+    assert again.digest("", "g", stamp()) == DIGEST
 
 
 def test_a_file_that_became_stable_is_saved(cache, tmp_path):
     """A file that is read again later should be trusted then."""
     table = cache.load(str(tmp_path))
-    table.remember("f", record(mtime=LATER), (), read_at=LATER)
-    table.remember("f", record(mtime=LATER), (), read_at=LATER + 3 * 10**9)
-    table.save()
-    assert cache.load(str(tmp_path)).records == {"f": record(mtime=LATER)}
+    remember(table, "f", mtime=LATER)
+    remember(table, "f", mtime=LATER, read_at=LATER + 3 * 10**9)
+    table.save({})
+    assert cache.load(str(tmp_path)).digest("", "f", stamp(mtime=LATER)) == DIGEST
+
+
+def test_a_record_stands_for_a_whole_directory(cache, tmp_path):
+    """A record should have the names in order, and the digest of them all."""
+    table = cache.load(str(tmp_path))
+    remember(table, "d/b", "d/a")
+    table.save({})
+    record = cache.load(str(tmp_path)).folders["d"]
+    assert record.names == join_names(["a", "b"]) == b"a\0b"
+    assert record.stamps == stamp() * 2
+    assert record.group == group_digest(b"a\0b", stamp() * 2, DIGEST * 2)
+    assert group_digest(b"", b"", b"") != record.group != group_digest(b"a\0c", stamp() * 2, DIGEST * 2)
+    assert group_digest(b"a", stamp(mtime=5, ctime=5, inode=5), DIGEST) == group_digest(b"a", stamp(), DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -69,23 +104,25 @@ def test_a_file_that_became_stable_is_saved(cache, tmp_path):
 def test_a_damaged_file_is_an_empty_cache(cache, tmp_path, damage):
     """Whatever happened to the file, the cache should be empty rather than wrong or an error."""
     table = cache.load(str(tmp_path))
-    table.remember("f", record(), (), read_at=LATER)
-    table.save()
+    remember(table, "f")
+    table.save({})
     with open(table.path, "rb") as file:
         data = file.read()
     with open(table.path, "wb") as file:
         file.write(damage(data))
-    assert cache.load(str(tmp_path)).records == {}
+    assert cache.load(str(tmp_path)).folders == {}
 
 
 def test_nothing_new_is_not_written(cache, tmp_path):
     """Without changes there should be no write."""
     table = cache.load(str(tmp_path))
-    table.save()
+    table.save({})
     assert not os.path.exists(table.path)
-    table.remember("f", record(), (), read_at=LATER)
+    remember(table, "f")
     assert table.changed
-    table.save()
+    table.save({})
+    assert not table.changed
+    table.outdated("unknown")
     assert not table.changed
 
 
@@ -93,18 +130,27 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
     """A directory that cannot be made should cost time only."""
     (tmp_path / "file").write_text("")
     table = StatCache(str(tmp_path / "file" / "stats")).load(str(tmp_path))
-    table.remember("f", record(), (), read_at=LATER)
-    table.save()
+    remember(table, "f")
+    table.save({})
     assert table.changed
 
 
-def test_pruning(cache, tmp_path):
-    """Records of files that are gone should go, those of directories that were not read should stay."""
+def test_what_is_gone_is_forgotten(cache, tmp_path):
+    """Files and directories that are gone should go, those of directories that were not read should stay."""
     table = cache.load(str(tmp_path))
-    for path in ("a", "b", "d/x", "d/y", "e/z"):
-        table.remember(path, record(), (("user.a", b""),), read_at=LATER)
-    table.prune({"": {"a": 1}, "d": {"y": 1}})
-    assert sorted(table.records) == sorted(table.xattrs) == ["a", "d/y", "e/z"]
+    remember(table, "a", "b", "d/x", "d/y", "e/z", "gone/f", "gone/below/g", xattrs=(("user.a", b""),))
+    table.save({})
+    table = cache.load(str(tmp_path))
+    table.outdated("")
+    table.outdated("d")
+    table.save({"": {"a": 1, "d": 1, "e": 1}, "d": {"y": 1}})
+    again = cache.load(str(tmp_path))
+    assert {path: list(record.known) for path, record in again.folders.items()} == {
+        "": ["a"],
+        "d": ["y"],
+        "e": ["z"],
+    }
+    assert sorted(again.xattrs) == ["a", "d/y", "e/z"]
 
 
 def test_the_stamp_follows_the_file(tmp_path):
@@ -119,15 +165,14 @@ def test_the_stamp_follows_the_file(tmp_path):
     os.utime(path, (5, 5))
     stamps.add(stamp_of(os.stat(path)))
     assert len(stamps) == 4
-    assert all(len(stamp) + 32 == RECORD_SIZE for stamp in stamps)
+    assert {len(one) for one in stamps} == {STAMP.size}
 
 
-def test_fifty_thousand_records_load_quickly(cache, tmp_path):
+def test_fifty_thousand_files_load_quickly(cache, tmp_path):
     """A large table should be in memory in a small part of a second (processor time)."""
     table = cache.load(str(tmp_path))
-    for number in range(50_000):
-        table.remember(f"some/directory/{number // 100}/file{number}.py", record(), (), read_at=LATER)
-    table.save()
+    remember(table, *(f"some/directory/{number // 100}/file{number}.py" for number in range(50_000)))
+    table.save({})
     started = time.process_time()
-    assert len(cache.load(str(tmp_path)).records) == 50_000
-    assert time.process_time() - started < 0.3
+    assert len(cache.load(str(tmp_path)).folders) == 500
+    assert time.process_time() - started < 0.1
