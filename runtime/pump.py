@@ -11,12 +11,24 @@ _CTRL_D = b"\x04"
 
 
 class Pump:
-    """Delivers what arrives on a descriptor, which it owns, to a callback."""
+    """
+    Delivers what arrives on a descriptor, which it owns, to a callback.
 
-    def __init__(self, fd: int, stream: int, deliver: Callable[[int, bytes], None]) -> None:
+    When the callback raises, nothing more is delivered and `broken` is told; on an event loop the exception
+    would otherwise only be logged.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        stream: int,
+        deliver: Callable[[int, bytes], None],
+        broken: Callable[[Exception], None],
+    ) -> None:
         self._fd = fd
         self._stream = stream
         self._deliver = deliver
+        self._broken = broken
         self._loop = asyncio.get_running_loop()
         os.set_blocking(fd, False)
         self._loop.add_reader(fd, self._read)
@@ -33,7 +45,12 @@ class Pump:
         if not data:
             self._stop()
             return False
-        self._deliver(self._stream, data)
+        try:
+            self._deliver(self._stream, data)
+        except Exception as problem:  # noqa: BLE001 - the callback is the caller's, and so are its exceptions
+            self._stop()
+            self._broken(problem)
+            return False
         return True
 
     def drain(self) -> None:
@@ -84,9 +101,12 @@ def _copy(source: int, terminal: int, stop: int) -> None:
         ready = dict(poller.poll())
         if stop in ready:
             return
-        data = os.read(source, _CHUNK) or _CTRL_D
-        with suppress(OSError):
+        try:
+            data = os.read(source, _CHUNK) or _CTRL_D
             _write_all(terminal, data, stop)
+        except OSError:
+            # The caller's terminal went away, or the sandbox's did: there is nobody left to type to.
+            return
         if data is _CTRL_D:
             return
 

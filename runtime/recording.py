@@ -75,10 +75,13 @@ async def _finish(
                 if reader is not None:
                     group.create_task(_pump(reader, stream, on_output))
             code = await process.wait()
-    except asyncio.CancelledError:
+    except BaseException as problem:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        if isinstance(problem, ExceptionGroup):
+            # The callback's own exception, as if it had been called here.
+            raise problem.exceptions[0] from None
         raise
     finally:
         if control is not None:

@@ -41,6 +41,7 @@ class Running:
         self._stack = ExitStack()
         self._pumps: list[Pump] = []
         self._problem: SandboxError | None = None
+        self._failure: Exception | None = None
         self._stubs: list[dict[str, Any]] = []
         self._id_map = current_id_map()
         self._group: cgroups.ControlGroup | None = None
@@ -70,6 +71,8 @@ class Running:
             status = await self._until_end(step, stdin, deliver)
             if group.ran_out_of_memory():
                 status = replace(status, oom_killed=True)
+        if self._failure is not None:
+            raise self._failure
         if self._problem is not None:
             raise self._problem
         return status
@@ -120,7 +123,7 @@ class Running:
         for stream in (STDOUT, STDERR):
             reader, writer = os.pipe2(os.O_CLOEXEC)
             given.callback(os.close, writer)
-            pump = Pump(reader, stream, deliver)
+            pump = Pump(reader, stream, deliver, self._broken)
             self._pumps.append(pump)
             self._stack.callback(pump.close)
             writers.append(writer)
@@ -142,7 +145,7 @@ class Running:
             if not message:
                 raise cancelled or SandboxError("the helper process died")
             if "started" in message:
-                self._started(fds[0], kill=cancelled is not None)
+                self._started(fds[0], kill=cancelled is not None or self._failure is not None)
             elif "terminal" in message:
                 self._terminal(fds[0], stdin, deliver)
             elif "ended" in message:
@@ -167,6 +170,11 @@ class Running:
         self._control.pidfd = -1
         self._control.terminal = -1
 
+    def _broken(self, problem: Exception) -> None:
+        """End the sandbox because the caller's callback raised; `run` raises the same."""
+        self._failure = self._failure or problem
+        self._kill()
+
     def _kill(self) -> None:
         self._control.send_signal(signal.SIGKILL)
         if self._group is not None:
@@ -176,7 +184,7 @@ class Running:
         os.set_blocking(master, False)
         self._control.terminal = master
         self._control.resize(*self._control.size)
-        pump = Pump(master, STDOUT, deliver)
+        pump = Pump(master, STDOUT, deliver, self._broken)
         self._pumps.append(pump)
         self._stack.callback(pump.close)
         if stdin is not None:

@@ -87,7 +87,8 @@ class Sandbox(Protocol):
         its own. `on_output(stream, data)` is called on the event loop with stream 1 or 2 (a terminal has
         only 1) in the order of each stream; all of it has been delivered when this returns. With `stdio`
         the program gets the caller's three descriptors themselves and `on_output` is not called.
-        Cancellation kills every process of the sandbox and waits for that before it propagates.
+        Cancellation kills every process of the sandbox and waits for that before it propagates; so does an
+        exception of `on_output`.
 
         Raises `SandboxError`: `ProgramNotFound` when the program cannot be executed, `NotPermitted` and
         `SetupFailed` when the sandbox cannot be made.

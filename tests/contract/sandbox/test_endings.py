@@ -145,3 +145,13 @@ def test_killing_the_parent_kills_everything(lab: Lab, victim: str) -> None:
     while "5432" in sleeping_processes() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert "5432" not in sleeping_processes()
+
+
+async def test_helper_holds_nothing(linux: LinuxSandbox, lab: Lab) -> None:
+    """The helper has no environment, few descriptors, and a file nobody can write (CVE-2019-5736)."""
+    await linux.run(lab.spec("true"))
+    helper = linux._launcher.pid
+    assert Path(f"/proc/{helper}/environ").read_bytes() == b""
+    # Three standard ones, the socket, itself; and for a moment those of the sandbox that just ended.
+    assert len(os.listdir(f"/proc/{helper}/fd")) <= 8
+    assert os.statvfs(f"/proc/{helper}/exe").f_flag & os.ST_RDONLY

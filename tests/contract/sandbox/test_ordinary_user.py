@@ -68,9 +68,10 @@ def user(request: pytest.FixtureRequest) -> Iterator[pwd.struct_passwd]:
     """An ordinary user of this machine, made for these tests and removed after them."""
     request.getfixturevalue("machine")
     need(shutil.which("useradd") is not None, "no useradd to make an ordinary user with")
-    subprocess.run(["useradd", "--no-create-home", "pybuildtest"], check=False, capture_output=True)
-    yield pwd.getpwnam("pybuildtest")
-    subprocess.run(["userdel", "pybuildtest"], check=True, capture_output=True)
+    name = f"pybuildtest{os.getpid()}"
+    subprocess.run(["useradd", "--no-create-home", name], check=True, capture_output=True)
+    yield pwd.getpwnam(name)
+    subprocess.run(["userdel", name], check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -97,3 +97,15 @@ async def test_cancelling_ends_the_program(sandbox: Sandbox, lab: Lab) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert "4321" not in sleeping_processes()
+
+
+async def test_callback_that_raises_ends_the_program(sandbox: Sandbox, lab: Lab) -> None:
+    """An exception of the caller's callback comes out of `run`, and nothing keeps running."""
+
+    def on_output(_stream: int, _data: bytes) -> None:
+        raise BrokenPipeError("reader gone")
+
+    spec = directory_spec(lab, "/bin/sh", "-c", "echo x; sleep 4320")
+    with pytest.raises(BrokenPipeError, match="reader gone"):
+        await asyncio.wait_for(sandbox.run(spec, on_output=on_output), 20)
+    assert "4320" not in sleeping_processes()
