@@ -165,7 +165,7 @@ def _overlay() -> Capability:
         )
         with suppress(OSError):
             # The kernel leaves it with mode 000.
-            os.chmod(f"{directory}/work/work", 0o700)
+            os.chmod(os.path.join(directory, "work", "work"), 0o700)
         return found
 
 
