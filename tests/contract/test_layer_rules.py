@@ -153,7 +153,7 @@ def test_merging_agrees_with_the_tree(stack):
 
 @pytest.fixture(scope="module")
 def overlay(tmp_path_factory):
-    """Mounts stacks of directories; skips where that is refused. On tmpfs, for a test may itself run on overlayfs."""
+    """A directory for overlay mounts; a tmpfs, because the tests may themselves run on overlayfs."""
     base = tmp_path_factory.mktemp("overlay")
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "tmpfs", base], check=False).returncode:
         pytest.skip("needs root and mount(8)")
@@ -196,7 +196,9 @@ def test_an_overlay_mount_agrees_with_the_tree(overlay, stack):
 
 
 OPERATIONS = st.lists(
-    st.tuples(st.sampled_from(["write", "remove", "mkdir", "symlink", "link", "chmod", "rename"]), PATHS, PATHS),
+    st.tuples(
+        st.sampled_from(["write", "remove", "mkdir", "symlink", "link", "chmod", "rename"]), PATHS, PATHS
+    ),
     max_size=10,
 )
 
