@@ -12,6 +12,7 @@ import fcntl
 import os
 import secrets
 import threading
+import weakref
 from contextlib import suppress
 
 from oci_image.layer.remove import remove_tree
@@ -30,7 +31,7 @@ class Scratch:
     def __init__(self, state: str) -> None:
         self._parent = os.path.join(state, "tmp")
         self._directory: str | None = None
-        self._descriptor = -1
+        self._finalizer: weakref.finalize[[str, int, int], Scratch] | None = None
         self._count = 0
         self._lock = threading.Lock()
 
@@ -60,16 +61,11 @@ class Scratch:
         return path
 
     def close(self) -> None:
-        """Remove everything; idempotent."""
+        """Remove everything; idempotent, and done by itself at the latest when the process ends."""
         with self._lock:
-            directory, self._directory = self._directory, None
-            if directory is None:
-                return
-            try:
-                remove_tree(directory)
-            finally:
-                os.close(self._descriptor)
-                self._descriptor = -1
+            self._directory = None
+            if self._finalizer is not None:
+                self._finalizer()
 
     def _make(self) -> str:
         os.makedirs(self._parent, exist_ok=True)
@@ -80,7 +76,7 @@ class Scratch:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             # Between mkdir and here another process may have taken it for a leftover.
             if _lock(descriptor) and os.fstat(descriptor).st_nlink:
-                self._descriptor = descriptor
+                self._finalizer = weakref.finalize(self, _discard, path, descriptor, os.getpid())
                 return path
             os.close(descriptor)
 
@@ -96,6 +92,15 @@ class Scratch:
                         remove_tree(path)
                 finally:
                     os.close(descriptor)
+
+
+def _discard(path: str, descriptor: int, process: int) -> None:
+    if os.getpid() != process:
+        return  # a forked child has a copy of everything, but the directory is its parent's
+    try:
+        remove_tree(path)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:

@@ -50,6 +50,18 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path):
     fresh.close()
 
 
+def test_a_forgotten_directory_goes_with_its_user(tmp_path):
+    """Also without close, but not because a forked child ends."""
+    scratch = Scratch(str(tmp_path))
+    place = scratch.new_directory("run")
+    process = multiprocessing.get_context("fork").Process(target=scratch.close)
+    process.start()
+    process.join()
+    assert os.path.isdir(place)
+    del scratch
+    assert os.listdir(tmp_path / "tmp") == []
+
+
 def test_a_place_that_cannot_be_written(tmp_path):
     """The error names it."""
     (tmp_path / "tmp").write_text("a file")
