@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
         pytest.param(["ruff", "check", "."], id="ruff"),
         pytest.param(["ruff", "format", "--check", "."], id="format"),
         pytest.param(["mypy"], id="mypy", marks=pytest.mark.slow),
-        pytest.param(["codespell_lib", "--config", "pyproject.toml", "."], id="spelling"),
+        pytest.param(["codespell_lib", "--toml", "pyproject.toml", "."], id="spelling"),
     ],
 )
 def test_tool_is_content(command):
