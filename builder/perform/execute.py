@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from oci_image.digest import Digest
 from oci_image.image import Layer
 from oci_image.platform import local_platform
 from runtime.errors import ProgramNotFound, SandboxError
@@ -24,13 +23,14 @@ from runtime.spec import NetworkMode, SandboxSpec
 from ..errors import BuildError, StepFailed
 from ..events import Notice, StepLog
 from ..graph import Step
-from ..ops import Exec, ExecMount
+from ..ops import Exec
 from ..rootfs.base import RootfsDriver, Workspace
 from ..scratch import Scratch
 from ..snapshots import Snapshot
 from .base import Supplies, identities, in_thread, perform
 from .mounts import Mounted, mounted
-from .stepfiles import StepFiles, digest_items, tree_of
+from .selections import selection_digest
+from .stepfiles import tree_of
 
 _TAIL_BYTES = 16 << 10
 _HOSTNAME = "buildkitsandbox"
@@ -59,16 +59,6 @@ async def _(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Supplies
 
 @identities.register
 async def _(op: Exec, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[str, ...]:
-    used = [mount for mount in op.mounts if mount.type == "bind" and mount.input is not None]
-    for mount in used:
-        if mount.input:
-            await supplies.host.layers.ensure(inputs[mount.input].layers)
-    return await in_thread(_identities, used, inputs, supplies) if used else (inputs[0].chain,)
-
-
-def _identities(
-    mounts: Sequence[ExecMount], inputs: Sequence[Snapshot], supplies: Supplies
-) -> tuple[str, ...]:
     """
     The content of what is bound, for each input; the contents of caches never count.
 
@@ -76,16 +66,12 @@ def _identities(
     """
     parts = [inputs[0].chain]
     for number, snapshot in enumerate(inputs[1:], 1):
-        sources = [mount.source for mount in mounts if mount.input == number]
-        if not sources:
-            parts.append("")
-            continue
+        sources = [mount.source for mount in op.mounts if mount.type == "bind" and mount.input == number]
         if any(not source.strip("/") for source in sources):
             parts.append(snapshot.chain)
             continue
-        files = StepFiles(snapshot, supplies.host.layers)
-        digests: list[Digest] = [digest_items(files.items(source)) for source in sources]
-        parts.append(" ".join(map(str, digests)))
+        digests = [str(await selection_digest(snapshot, source, supplies.host)) for source in sources]
+        parts.append(" ".join(digests))
     return tuple(parts)
 
 

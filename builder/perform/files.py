@@ -31,7 +31,8 @@ from .draft import Draft
 from .items import Item, context_items, fetched_item, inline_item
 from .layers import write_layer
 from .owners import Owner, find_owner, parse_mode
-from .stepfiles import StepFiles, digest_items, tree_of
+from .selections import selection_digest
+from .stepfiles import StepFiles, tree_of
 
 _ACCOUNTS_LIMIT = 16 << 20
 
@@ -53,19 +54,14 @@ async def _(op: MakeDir, inputs: Sequence[Snapshot], step: Step, supplies: Suppl
 
 @identities.register
 async def _(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[str, ...]:
-    if len(inputs) == 1:
-        return (inputs[0].chain,)
-    for snapshot in inputs[1:]:
-        await supplies.host.layers.ensure(snapshot.layers)
-    return await in_thread(_identities, op, inputs, supplies)
-
-
-def _identities(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[str, ...]:
     parts = [inputs[0].chain]
     for number, snapshot in enumerate(inputs[1:], 1):
-        files = StepFiles(snapshot, supplies.host.layers)
         digests = [
-            str(digest_items(files.items(source.pattern, exclude=op.exclude, parents=op.parents)))
+            str(
+                await selection_digest(
+                    snapshot, source.pattern, supplies.host, exclude=op.exclude, parents=op.parents
+                )
+            )
             for source in op.sources
             if isinstance(source, StepSource) and source.input == number
         ]

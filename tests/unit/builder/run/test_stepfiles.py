@@ -2,11 +2,14 @@
 
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stand_ins import Bench, directory, file, symlink
+from stand_ins import Absent, Bench, directory, file, symlink
 
+from builder.errors import MissingSource
+from builder.perform.selections import selection_digest
 from builder.perform.stepfiles import StepFiles, digest_items
 from builder.rootfs.unpacked import UnpackedLayers
 from builder.scratch import Scratch
@@ -82,6 +85,22 @@ def test_excluded_files_do_not_count(bench):
     """They are not copied."""
     one, two = bench.base(*_entries("A")), bench.base(*_entries("B"))
     assert _digest(bench, one, exclude=("a",)) == _digest(bench, two, exclude=("a",))
+
+
+async def test_a_digest_is_computed_once(bench):
+    """Afterwards the layers are not even asked for; a damaged note is computed again."""
+    snapshot = bench.base(*_entries())
+    first = await selection_digest(snapshot, "/d", bench.host)
+    assert first == _digest(bench, snapshot)
+    elsewhere = replace(bench.host, layers=Absent())
+    assert await selection_digest(snapshot, "/d", elsewhere) == first
+    with pytest.raises(AssertionError):
+        await selection_digest(snapshot, "/d", elsewhere, exclude=("a",))
+    (note,) = (Path(bench.state) / "selections").iterdir()
+    note.write_text("nonsense")
+    assert await selection_digest(snapshot, "/d", bench.host) == first
+    with pytest.raises(MissingSource):
+        await selection_digest(snapshot, "/nothing", bench.host)
 
 
 def test_a_copy_on_disk_is_what_the_merged_view_says(bench, tmp_path):
