@@ -1,8 +1,11 @@
 """
 Makes the nasty archives beside it: ``python testdata/layers/make.py``.
 
-Those named ``contained-…`` are legal but must not touch anything outside the root; the others must be refused.
+Those named ``contained-…`` are legal but must not touch anything outside the root; the others must be
+refused.
 """
+
+# ruff: noqa: INP001 - a script, not a module of a package
 
 from __future__ import annotations
 
@@ -28,7 +31,11 @@ ARCHIVES: dict[str, list[tuple[str, bytes, str]]] = {
     "contained-symlink-parent": [("l", SYMLINK, "../outside"), ("l/secret", FILE, "pwned")],
     "contained-symlink-absolute": [("l", SYMLINK, "/"), ("l/l/l/f", FILE, "pwned")],
     "contained-symlink-then-file": [("s", SYMLINK, "../outside/secret"), ("s", FILE, "pwned")],
-    "contained-symlink-then-directory": [("s", SYMLINK, "../outside"), ("s/", tarfile.DIRTYPE, ""), ("s/secret", FILE, "pwned")],
+    "contained-symlink-then-directory": [
+        ("s", SYMLINK, "../outside"),
+        ("s/", tarfile.DIRTYPE, ""),
+        ("s/secret", FILE, "pwned"),
+    ],
     "contained-symlink-chain": [
         ("a", SYMLINK, "."),
         ("a/b", SYMLINK, "../outside"),

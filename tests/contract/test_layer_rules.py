@@ -134,7 +134,7 @@ def parts_are_sound(tars, indexes, roots, *, whiteouts):
 
 @needs_root
 @given(STACKS)
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_merging_agrees_with_the_tree(stack):
     """Applying layers onto one directory gives what the merged view shows."""
     results = [outcome(layer) for layer in stack]
@@ -173,7 +173,7 @@ def mounted(lowers, upper, work, place):
 
 
 @given(STACKS)
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_an_overlay_mount_agrees_with_the_tree(overlay, stack):
     """Layers applied one by one and mounted over one another give what the merged view shows."""
     results = [outcome(layer) for layer in stack]
@@ -230,7 +230,7 @@ def perform(root, operation, path, other):
 
 
 @given(LAYERS, OPERATIONS)
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_diff_of_the_upper_directory_reproduces_the_mount(overlay, base, operations):
     """The layer made from an upper directory turns the tree below into what was seen in the mount."""
     tar, index = outcome(base)

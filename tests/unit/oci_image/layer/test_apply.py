@@ -72,7 +72,13 @@ def _snapshot(place):
     found = {}
     for path in sorted(place.rglob("*")):
         status = path.lstat()
-        found[str(path)] = (status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns, status.st_nlink)
+        found[str(path)] = (
+            status.st_mode,
+            status.st_uid,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_nlink,
+        )
     return found
 
 
@@ -137,7 +143,9 @@ def test_gnu_tar_and_we_extract_the_same(root, tmp_path_factory):
 
 
 @MODES
-@pytest.mark.parametrize("target", ["{outside}", "../outside", "/../../outside", "../../../../../..{outside}"])
+@pytest.mark.parametrize(
+    "target", ["{outside}", "../outside", "/../../outside", "../../../../../..{outside}"]
+)
 def test_symlinks_never_lead_out_of_the_root(root, mode, target):
     """A member below a symlink of its own layer lands inside the root, wherever the symlink points."""
     target = target.format(outside=root.parent / "outside")
@@ -149,7 +157,13 @@ def test_symlinks_never_lead_out_of_the_root(root, mode, target):
 @MODES
 def test_symlinks_of_the_same_layer_are_followed_inside_the_root(root, mode):
     """The common case: a layer with /lib -> usr/lib and members below lib."""
-    entries = (directory("usr"), directory("usr/lib", 0o711), link("lib", "usr/lib"), link("b", "/lib"), file("b/f", 4))
+    entries = (
+        directory("usr"),
+        directory("usr/lib", 0o711),
+        link("lib", "usr/lib"),
+        link("b", "/lib"),
+        file("b/f", 4),
+    )
     applied = apply_layer(layer(*entries), str(root), whiteouts=mode)
     assert (root / "usr/lib/f").stat().st_size == 4
     assert (root / "lib").is_symlink()
@@ -251,7 +265,13 @@ def test_many_deep_directories_do_not_use_up_descriptors(root, mode):
 
 def test_overlay_marks_are_those_of_overlayfs(root):
     """A device 0:0, and an attribute whose name depends on where root is root."""
-    entries = (directory("d"), whiteout("d/.wh..wh..opq"), file("d/new"), whiteout(".wh.gone"), whiteout("i/.wh.x"))
+    entries = (
+        directory("d"),
+        whiteout("d/.wh..wh..opq"),
+        file("d/new"),
+        whiteout(".wh.gone"),
+        whiteout("i/.wh.x"),
+    )
     apply_layer(layer(*entries), str(root), whiteouts="overlay")
     status = os.lstat(root / "gone")
     assert stat.S_ISCHR(status.st_mode)
@@ -267,7 +287,9 @@ def test_overlay_marks_are_those_of_overlayfs(root):
 
 def test_an_opaque_directory_holds_no_whiteouts(root):
     """overlayfs would list them, for there is nothing below that they could hide."""
-    apply_layer(layer(directory("d"), whiteout("d/.wh..wh..opq"), whiteout("d/.wh.x")), str(root), whiteouts="overlay")
+    apply_layer(
+        layer(directory("d"), whiteout("d/.wh..wh..opq"), whiteout("d/.wh.x")), str(root), whiteouts="overlay"
+    )
     assert os.listdir(root / "d") == []
 
 
@@ -293,7 +315,13 @@ def test_merging_removes_what_is_removed(root):
         (root / path).mkdir(parents=True)
     for path in ("file", "tree/a/b/c", "d/old", "d/sub/old", "d/sub/deep/old", "keep/f"):
         (root / path).write_text("old")
-    entries = (whiteout(".wh.file"), whiteout(".wh.tree"), file("d/sub/new"), whiteout("d/.wh..wh..opq"), whiteout(".wh.x"))
+    entries = (
+        whiteout(".wh.file"),
+        whiteout(".wh.tree"),
+        file("d/sub/new"),
+        whiteout("d/.wh..wh..opq"),
+        whiteout(".wh.x"),
+    )
     apply_layer(layer(*entries), str(root), whiteouts="merge")
     assert sorted(str(path.relative_to(root)) for path in root.rglob("*")) == [
         "d", "d/sub", "d/sub/new", "keep", "keep/f",
@@ -302,8 +330,14 @@ def test_merging_removes_what_is_removed(root):
 
 def test_a_merged_directory_takes_the_metadata_of_the_upper_layer(root):
     """Its attributes included: what the upper layer does not have is gone."""
-    apply_layer(layer(directory("d", 0o700, uid=1, xattrs=(("user.a", b"1"), ("user.b", b"2")))), str(root), whiteouts="merge")
-    apply_layer(layer(directory("d", 0o755, mtime=5, xattrs=(("user.b", b"3"),))), str(root), whiteouts="merge")
+    apply_layer(
+        layer(directory("d", 0o700, uid=1, xattrs=(("user.a", b"1"), ("user.b", b"2")))),
+        str(root),
+        whiteouts="merge",
+    )
+    apply_layer(
+        layer(directory("d", 0o755, mtime=5, xattrs=(("user.b", b"3"),))), str(root), whiteouts="merge"
+    )
     status = (root / "d").stat()
     assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_mtime) == (0o755, 0, 5)
     assert os.listxattr(root / "d") == ["user.b"]
@@ -321,7 +355,11 @@ def test_an_opaque_root_is_reported(root):
 @MODES
 def test_bookkeeping_of_aufs_is_passed_over(root, mode):
     """Layers made by Docker on AUFS still have it."""
-    apply_layer(layer(directory(".wh..wh.plnk"), file(".wh..wh.plnk/1.2"), file(".wh..wh.aufs"), file("f")), str(root), whiteouts=mode)
+    apply_layer(
+        layer(directory(".wh..wh.plnk"), file(".wh..wh.plnk/1.2"), file(".wh..wh.aufs"), file("f")),
+        str(root),
+        whiteouts=mode,
+    )
     assert os.listdir(root) == ["f"]
 
 
@@ -339,7 +377,9 @@ def test_attributes_of_overlayfs_are_never_set(root):
 def test_attributes_that_the_kernel_refuses_are_noted(root):
     """user.* on a symlink is one."""
     applied = apply_layer(
-        layer(Entry("s", S, 0o777, link="t", xattrs=(("user.a", b"1"), ("trusted.b", b"2")))), str(root), whiteouts="merge"
+        layer(Entry("s", S, 0o777, link="t", xattrs=(("user.a", b"1"), ("trusted.b", b"2")))),
+        str(root),
+        whiteouts="merge",
     )
     assert applied.skipped == ("s: user.a: Operation not permitted",)
     assert os.getxattr(root / "s", "trusted.b", follow_symlinks=False) == b"2"
@@ -349,7 +389,9 @@ def test_implied_directories_are_made_plain_and_reported(root):
     """0755 and 0:0 whatever the umask or a setgid directory above say."""
     old = os.umask(0o077)
     try:
-        applied = apply_layer(layer(directory("s", 0o2775, gid=50), file("s/i/j/f")), str(root), whiteouts="overlay")
+        applied = apply_layer(
+            layer(directory("s", 0o2775, gid=50), file("s/i/j/f")), str(root), whiteouts="overlay"
+        )
     finally:
         os.umask(old)
     assert applied.implied == ("s/i", "s/i/j")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import subprocess
@@ -84,7 +85,9 @@ NAMES = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size
 )
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 XATTRS = st.dictionaries(
-    st.text(st.characters(exclude_characters="=\0", codec="utf-8"), min_size=1, max_size=20).map("user.".__add__),
+    st.text(st.characters(exclude_characters="=\0", codec="utf-8"), min_size=1, max_size=20).map(
+        "user.".__add__
+    ),
     st.binary(max_size=50),
     max_size=3,
 ).map(lambda xattrs: tuple(sorted(xattrs.items())))
@@ -151,7 +154,9 @@ def test_archives_of_gnu_tar_are_understood(tmp_path, form):
     (tmp_path / "d/f").write_bytes(b"content")
     (tmp_path / "d/h").hardlink_to(tmp_path / "d/f")
     (tmp_path / "d/s").symlink_to("../there")
-    subprocess.run(["tar", f"--format={form}", "--sort=name", "-cf", "t.tar", "./d"], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["tar", f"--format={form}", "--sort=name", "-cf", "t.tar", "./d"], cwd=tmp_path, check=True
+    )
     found = read((tmp_path / "t.tar").read_bytes())
     assert [(entry.path, entry.kind, entry.link, data) for entry, data in found] == [
         ("d", Kind.DIRECTORY, "", b""),
@@ -188,7 +193,15 @@ def test_a_v7_name_with_a_slash_is_a_directory():
 
 def test_pax_records_overrule_the_header():
     """Name, link, size, ids and time; times are cut downwards."""
-    texts = [b"path=n/m", b"size=3", b"uid=9999999", b"gid=8", b"mtime=-1.5", b"comment=x", b"SCHILY.xattr.user.a=\0\n="]
+    texts = [
+        b"path=n/m",
+        b"size=3",
+        b"uid=9999999",
+        b"gid=8",
+        b"mtime=-1.5",
+        b"comment=x",
+        b"SCHILY.xattr.user.a=\0\n=",
+    ]
     data = pax(*map(record, texts)) + block(size=77) + padded(b"abc")
     assert read(data + END) == [
         (Entry("n/m", Kind.FILE, 0o644, 9999999, 8, -2, 3, xattrs=(("user.a", b"\0\n="),)), b"abc")
@@ -202,7 +215,7 @@ def test_a_pax_header_is_good_for_one_member():
 
 
 def test_a_global_pax_header_is_checked_and_not_applied():
-    """`git archive` begins with one; image layers mean the same as in Go's reader, which does not apply it."""
+    """`git archive` begins with one; layers mean the same as in Go's reader, which does not apply it."""
     data = pax(record(b"comment=abc"), record(b"uid=5"), kind=b"g") + block()
     assert entries(data + END) == [Entry("f", Kind.FILE, 0o644)]
     with pytest.raises(UnsafeLayer, match="malformed"):
@@ -231,7 +244,7 @@ def test_the_rest_of_the_stream_is_read_when_finishing():
 
 
 def test_unread_contents_are_skipped_by_seeking_or_reading(tmp_path):
-    """A large member in the middle costs nothing if the stream can seek, and the next member is found anyway."""
+    """A large member costs nothing if the stream can seek, and the next member is found anyway."""
     out = io.BytesIO()
     writer = LayerWriter(out.write)
     for name, size in (("a", 3_000_000), ("b", 10), ("c", 0)):
@@ -298,7 +311,7 @@ BROKEN = {
     "octal-with-nine": (block(uid=b"0000009\0"), "no octal"),
     "octal-with-underscore": (block(uid=b"00_0001\0"), "no octal"),
     "negative-octal": (block(uid=b"-000001\0"), "no octal"),
-    "negative-size": (block(**{"mtime": b"0" * 11 + b"\0"}, uid=b"\xff" * 8), "out of range"),
+    "negative-id": (block(uid=b"\xff" * 8), "out of range"),
     "huge-base-256": (block(mtime=b"\x80" + b"\xff" * 11), "out of range"),
     "device-number": (block(kind=b"3", major=b"7777777\0"), "device number"),
     "sparse": (block(kind=b"S"), "sparse"),
@@ -322,7 +335,7 @@ def test_limits_end_a_bomb_before_it_is_read():
     """Neither many members nor much content gets through, and the content is refused by its announcement."""
     with pytest.raises(UnsafeLayer, match="more than 2 members"):
         read(block() * 3 + END, members=2)
-    with pytest.raises(UnsafeLayer, match="f: .*more than 1000 bytes"):
+    with pytest.raises(UnsafeLayer, match=r"f: .*more than 1000 bytes"):
         read(block(size=1 << 40), content=1000)
     assert len(read(block(size=3) + padded(b"abc") + END, members=1, content=3)) == 1
 
@@ -331,7 +344,11 @@ def test_absolute_names_are_taken_relative_to_the_root():
     """As Docker and GNU tar do; dots and double slashes vanish too."""
     data = block(b"/etc//./passwd") + block(b"./h", kind=b"1", link=b"/etc/passwd") + block(b"./", kind=b"5")
     found = entries(data + END)
-    assert [(entry.path, entry.link) for entry in found] == [("etc/passwd", ""), ("h", "etc/passwd"), ("", "")]
+    assert [(entry.path, entry.link) for entry in found] == [
+        ("etc/passwd", ""),
+        ("h", "etc/passwd"),
+        ("", ""),
+    ]
 
 
 def test_is_tar_knows_headers_from_other_data():
@@ -355,10 +372,8 @@ def test_checksums_of_signed_characters_are_accepted():
 @settings(deadline=None)
 def test_garbage_is_refused_cleanly(data):
     """Whatever the bytes are, nothing but UnsafeLayer comes out."""
-    try:
+    with contextlib.suppress(UnsafeLayer):
         read(sealed(data[:512].ljust(512, b"\0")) + data[512:])
-    except UnsafeLayer:
-        pass
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=3), st.data())
@@ -375,9 +390,7 @@ def test_mutated_archives_are_read_or_refused_cleanly(members, data):
         start = 512 * data.draw(st.integers(0, len(raw) // 512 - 1))
         raw[start + data.draw(st.integers(0, 511))] = data.draw(st.integers(0, 255))
         raw[start : start + 512] = sealed(bytes(raw[start : start + 512]))
-    try:
+    with contextlib.suppress(UnsafeLayer):
         for entry, _ in read(bytes(raw)):
             assert ".." not in entry.path.split("/")
             assert not entry.path.startswith("/")
-    except UnsafeLayer:
-        pass
