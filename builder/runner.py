@@ -145,11 +145,18 @@ class _Run:
             failure = problem
             failure.span = failure.span or step.origin.span
         else:
-            text = problem.message if isinstance(problem, ImageError) else str(problem)
             hint = problem.hint if isinstance(problem, ImageError) else None
-            failure = BuildError(f"{step.origin.name}: {text}", span=step.origin.span, hint=hint)
+            failure = BuildError(f"{step.origin.name}: {_text(problem)}", span=step.origin.span, hint=hint)
         self._supplies.sink(StepProblem(step, self._host.clock(), failure.message))
         return failure
+
+
+def _text(problem: Exception) -> str:
+    if isinstance(problem, ImageError):
+        return problem.message
+    if isinstance(problem, OSError) and problem.strerror:
+        return f"{problem.strerror}: {problem.filename}" if problem.filename else problem.strerror
+    return str(problem)
 
 
 def _own_size(snapshot: Snapshot, inputs: Sequence[Snapshot]) -> int:

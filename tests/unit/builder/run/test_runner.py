@@ -201,6 +201,13 @@ async def test_a_failure_gets_the_place_of_its_step(supplies):
     assert caught.value.__cause__ is problem
 
 
+async def test_an_error_of_the_system_is_told_in_words(supplies):
+    """No errno, no brackets."""
+    problem = OSError(28, "No space left on device", "/store/x")
+    with pytest.raises(BuildError, match=r"^bad: No space left on device: /store/x$"):
+        await run(graph(step("bad", error=problem)), supplies)
+
+
 async def test_a_mistake_of_ours_is_not_dressed_up(supplies):
     """An unexpected exception comes out as itself, not in a group."""
     with pytest.raises(ZeroDivisionError):
