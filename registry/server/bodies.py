@@ -30,6 +30,8 @@ from .verification import identity
 _LOG = logging.getLogger(__name__)
 
 BATCH = 1024 * 1024
+_SMALL_BATCH = 128 * 1024  # when many uploads run: together they would need much memory
+_FEW_UPLOADS = 16
 SMALL = 256 * 1024
 """Blobs up to this size are sent in one piece from memory."""
 
@@ -115,7 +117,7 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
             total += len(chunk)
             if limit is not None and total > limit:
                 break
-            if batched >= BATCH:
+            if batched >= (BATCH if len(state.busy_uploads) <= _FEW_UPLOADS else _SMALL_BATCH):
                 if pending is not None:
                     await pending
                 pending = asyncio.ensure_future(state.in_thread(upload.write, parts))

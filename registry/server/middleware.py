@@ -64,8 +64,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.RequestPayloadError:
         answer = render(ApiError(ErrorCode.SIZE_INVALID, message="the body is not framed as HTTP demands"))
         answer.force_close()
-    except ConnectionError:
-        raise
+    except ConnectionError as problem:
+        _LOG.debug("%s %s ended early: %s", request.method, request.raw_path, problem)
+        if request.transport is not None:
+            request.transport.abort()  # part of an answer may be out: nothing may follow it
+        answer = web.Response(status=499)
     except Exception:  # noqa: BLE001 - the outermost door: a bug becomes a 500 with a logged traceback
         _LOG.exception("%s %s failed", request.method, request.raw_path)
         answer = render(ApiError(ErrorCode.UNKNOWN))

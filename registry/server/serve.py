@@ -23,7 +23,7 @@ from .store.base import RegistryStore
 from .store.filesystem import FilesystemStore
 from .store.memory import MemoryStore
 
-_READ_BUFFER = 1024 * 1024
+_READ_BUFFER = 128 * 1024  # of each connection; a megabyte gains 3 % and costs as much for every upload
 _KEEPALIVE_SECONDS = 75.0
 _CLOSE_SECONDS = 0.2  # for requests that did not finish while the server drained
 
