@@ -2,7 +2,7 @@
 The builders that are measured: pybuild, and whatever peers are installed.
 
 Each runs as a client command over a store of its own below the working folder. dockerd is started here, with
-its own bridge, and ended; its processor time and memory count as the builder's.
+its own bridge, and ended by its process number; its processor time and memory count as the builder's.
 """
 
 from __future__ import annotations
@@ -10,136 +10,219 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+import machine
+import measuring
+
+BASE = "localhost/busybox:bench"
+IMAGE = "bench:latest"
 BRIDGE = "pbbench0"
+BRIDGE_ADDRESS = "172.29.7.1/24"
+_DAEMON_START_SECONDS = 60
+
+
+def run(command: list[str], env: dict[str, str], *, check: bool = True) -> None:
+    """Run a command that is not measured."""
+    done = subprocess.run(
+        command, env={**os.environ, **env}, check=False, capture_output=True, text=True, errors="replace"
+    )
+    if check and done.returncode:
+        raise SystemExit(f"failed: {' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
 @dataclass
 class Contender:
-    """One builder: how to build, how to forget everything cached, and which daemons work for it."""
+    """One builder: how to build, push and pull, how to forget everything but the base image, its daemons."""
 
     name: str
-    command: list[str]
-    clean: list[list[str]]
-    load_base: list[str]
+    build_command: list[str]
+    push_command: Callable[[str], list[str]]
+    pull_command: Callable[[str], list[str]]
+    tag_command: list[str]
+    forget: Callable[[], None]
     env: dict[str, str] = field(default_factory=dict)
     daemons: list[int] = field(default_factory=list)
 
-    def build(self, context: Path, *, network: str | None) -> list[str]:
+    def build(self, context: Path, *, network: str | None = None) -> list[str]:
         """The command of one build."""
         flags = ["--network", network] if network else []
-        return [*self.command, *flags, "-t", "bench:latest", str(context)]
+        return [*self.build_command, *flags, "-t", IMAGE, str(context)]
 
-    def forget(self) -> None:
-        """Remove all cached results, not the base image."""
-        for command in self.clean:
-            subprocess.run(command, env={**os.environ, **self.env}, check=False, capture_output=True)
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of the client."""
+        return {**os.environ, "PATH": machine.SYSTEM_PATH, **self.env}
 
 
-def pybuild(folder: Path) -> Contender:
-    """Ourselves, as an ordinary installation starts us."""
-    command = [sys.executable, "-m", "builder"]
-    env = {"PYBUILD_ROOT": str(folder / "pybuild"), "PYTHONPATH": str(REPOSITORY)}
+def pybuild(folder: Path, source: Path, python: str, archive: Path, *, compression: str = "") -> Contender:
+    """Ourselves, as an ordinary installation starts us; cold means a new store with the base image."""
+    name = f"pybuild {compression}".strip()
+    store = folder / name.replace(" ", "-")
+    # -P: the working directory must not stand in for a package.
+    command = [python, "-P", "-m", "builder"]
+    env = {"PYBUILD_ROOT": str(store), "PYTHONPATH": str(source)}
+    form = ["--compression", compression] if compression else []
+
+    def forget() -> None:
+        shutil.rmtree(store, ignore_errors=True)
+        run([*command, "import", str(archive), BASE], env)
+
+    forget()
     return Contender(
-        "pybuild",
+        name,
         [*command, "--progress", "plain"],
-        [[*command, "rmi", "-f", "bench:latest"], [*command, "prune", "--all", "--force"]],
-        [*command, "import"],
+        lambda target: [*command, "push", *form, target],
+        lambda target: [*command, "pull", target],
+        [*command, "tag"],
+        forget,
         env,
     )
 
 
-def buildah(folder: Path) -> Contender:
+def buildah(folder: Path, archive: Path) -> Contender:
     """Buildah with runc and layers, as ``docker build`` caches."""
     storage = folder / "buildah"
     storage.mkdir(parents=True, exist_ok=True)
-    config = storage / "storage.conf"
-    config.write_text(
+    (storage / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}/root"\nrunroot = "{storage}/run"\n'
     )
-    conf = storage / "containers.conf"
-    conf.write_text('[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n')
-    env = {"CONTAINERS_STORAGE_CONF": str(config), "CONTAINERS_CONF": str(conf)}
-    script = 'c=$(buildah from scratch) && buildah add $c "$0" / && buildah commit $c "$1" && buildah rm $c'
+    # Debian 12's crun refuses machines that mount both versions of control groups.
+    (storage / "containers.conf").write_text(
+        '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+    )
+    (storage / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    env = {
+        "CONTAINERS_STORAGE_CONF": str(storage / "storage.conf"),
+        "CONTAINERS_CONF": str(storage / "containers.conf"),
+    }
+    policy = ["--signature-policy", str(storage / "policy.json")]
+    script = (
+        'c=$(buildah from scratch) && buildah add -q $c "$0" / && '
+        'buildah config --cmd sh $c && buildah commit -q $c "$1" && buildah rm $c'
+    )
+    whole = {"PATH": machine.SYSTEM_PATH, **env}
+
+    def forget() -> None:
+        listed = subprocess.run(
+            ["buildah", "images", "--format", "{{.ID}} {{.Name}}", "--all"],
+            env={**os.environ, **whole},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        images = [line.split()[0] for line in listed.stdout.splitlines() if "busybox" not in line]
+        run(["buildah", "rm", "--all"], whole, check=False)
+        for image in dict.fromkeys(images):
+            run(["buildah", "rmi", "--force", image], whole, check=False)
+
+    run(["sh", "-c", script, str(archive), BASE], whole)
     return Contender(
         "buildah",
-        ["buildah", "build", "--layers", "--jobs", "4"],
-        [["buildah", "rmi", "-f", "bench:latest"], ["buildah", "rmi", "--prune", "-f"]],
-        ["sh", "-c", script],
+        ["buildah", *("build", "--layers", "--jobs", "4", "--tls-verify=false"), *policy],
+        lambda target: ["buildah", "push", "--quiet", "--tls-verify=false", *policy, target],
+        lambda target: ["buildah", "pull", "--quiet", "--tls-verify=false", *policy, target],
+        ["buildah", "tag"],
+        forget,
         env,
     )
 
 
 class Dockerd:
-    """A daemon of our own with a bridge of its own."""
+    """A daemon of our own with a bridge of its own; containers are charged to the given control group."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, group: str) -> None:
         self.folder = folder / "docker"
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.socket = f"unix://{self.folder}/docker.sock"
-        self.process: subprocess.Popen[bytes] | None = None
+        self._group = group
+        self._process: subprocess.Popen[bytes] | None = None
+        self._bridge = False
 
-    def start(self) -> list[int]:
-        """Start it and return the processes that work for it."""
-        shell = (
-            f"ip link show {BRIDGE} >/dev/null 2>&1 || "
-            f"(ip link add {BRIDGE} type bridge && ip addr add 172.29.7.1/24 dev {BRIDGE} && "
-            f"ip link set {BRIDGE} up)"
-        )
-        subprocess.run(["sh", "-c", shell], check=True)
+    @property
+    def client(self) -> list[str]:
+        """The start of every client command."""
+        return ["/usr/bin/docker", "--host", self.socket, "--config", str(self.folder / "config")]
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._bridge = True
+        for line in (
+            f"ip link add {BRIDGE} type bridge",
+            f"ip address add {BRIDGE_ADDRESS} dev {BRIDGE}",
+            f"ip link set {BRIDGE} up",
+        ):
+            run(line.split(), {"PATH": machine.SYSTEM_PATH})
         with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [
                     *("dockerd", "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"),
-                    *("--pidfile", self.folder / "pid", "-H", self.socket, "--bridge", BRIDGE),
-                    "--storage-driver=overlay2",
+                    *("--pidfile", self.folder / "pid", "--host", self.socket, "--bridge", BRIDGE),
+                    *("--storage-driver", "overlay2", "--log-level", "warn"),
+                    *(("--cgroup-parent", self._group) if self._group else ()),
                 ],
+                env={**os.environ, "PATH": machine.SYSTEM_PATH},
                 stdout=log,
                 stderr=log,
             )
-        for _ in range(300):
-            done = subprocess.run(
-                ["/usr/bin/docker", "-H", self.socket, "version"], check=False, capture_output=True
-            )
-            if done.returncode == 0:
-                break
+        deadline = time.monotonic() + _DAEMON_START_SECONDS
+        while subprocess.run([*self.client, "version"], check=False, capture_output=True).returncode:
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise SystemExit((self.folder / "log").read_text()[-3000:])
             time.sleep(0.1)
-        else:
-            raise SystemExit((self.folder / "log").read_text()[-2000:])
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [self.process.pid, *map(int, children)]
+
+    def family(self) -> list[int]:
+        """The daemon and the processes it started."""
+        return measuring.family(self._process.pid) if self._process is not None else []
 
     def stop(self) -> None:
         """End it and remove the bridge."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(60)
-        subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(60)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._bridge:
+            run(["ip", "link", "delete", BRIDGE], {"PATH": machine.SYSTEM_PATH}, check=False)
 
 
-def docker(folder: Path, daemon: Dockerd, daemons: list[int], *, buildkit: bool) -> Contender:
+def docker(daemon: Dockerd, archive: Path, *, buildkit: bool) -> Contender:
     """Docker build, by BuildKit or by the classic builder."""
-    del folder
-    base = ["/usr/bin/docker", "-H", daemon.socket]
+    client = daemon.client
+
+    def forget() -> None:
+        done = subprocess.run(
+            [*client, "images", "--format", "{{.Repository}}:{{.Tag}}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        for name in done.stdout.split():
+            if name != BASE and "<none>" not in name:
+                run([*client, "rmi", "--force", name], {}, check=False)
+        run([*client, "builder", "prune", "--all", "--force"], {})
+        run([*client, "image", "prune", "--force"], {})
+
+    run([*client, "import", "--change", 'CMD ["sh"]', str(archive), BASE], {})
     return Contender(
         "buildkit" if buildkit else "classic",
-        [*base, "build"],
-        [
-            [*base, "rmi", "-f", "bench:latest"],
-            [*base, "builder", "prune", "-af"],
-            [*base, "image", "prune", "-f"],
-        ],
-        [*base, "import"],
+        [*client, "build"],
+        lambda target: [*client, "push", "--quiet", target],
+        lambda target: [*client, "pull", "--quiet", target],
+        [*client, "tag"],
+        forget,
         {"DOCKER_BUILDKIT": "1" if buildkit else "0"},
-        daemons,
+        daemon.family(),
     )
 
 
-def installed(program: str) -> bool:
-    """Whether a program is here."""
-    return shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is not None
+def base_archive(folder: Path, source: Path) -> Path:
+    """Make the base image's archive, the same for everybody."""
+    script = source / "testdata" / "bases" / "make-base"
+    run([str(script), "busybox", BASE], {"BASES": str(folder / "bases"), "PYBUILD": "true"})
+    return folder / "bases" / "busybox.tar"
