@@ -179,6 +179,13 @@ def test_ignored_files_are_not_there(context):
     assert names == ["", ".dockerignore", "build", "build/keep", "build/keep/this", "src", "src/x.log"]
 
 
+def test_an_ignored_directory_shows_only_what_is_taken_back(context):
+    """A directory in which nothing is taken back should not be there, even if a rule could have done so."""
+    files = {".dockerignore": "b\n!b/*/keep\n", "b/x/no": "", "b/y/keep": "", "b/z": None, "c/b": ""}
+    names = [name for _, name in context.names(files, ".")]
+    assert names == ["", ".dockerignore", "b", "b/y", "b/y/keep", "c", "c/b"]
+
+
 def test_a_link_to_something_ignored_leads_nowhere(context):
     """A link should not show what the ignore file hides."""
     opened = context({".dockerignore": "secret\n", "secret": "s", "link": ("->", "secret")})
@@ -320,6 +327,69 @@ def test_unchanged_files_are_not_read_again(context, monkeypatch):
     assert context().select("d").digest == before
 
 
+@pytest.mark.parametrize("odd", ["linked", "attributes"])
+def test_what_is_odd_about_files_survives_the_cache(context, monkeypatch, odd):
+    """Hard links and attributes should be the same whether digests come from the cache or not."""
+    import time
+
+    context({"d/a": "same", "d/c": "c", "e/a": "same", "e/b": "same", "e/c": "c"})
+    if odd == "linked":
+        os.link(context.root / "d/a", context.root / "d/b")
+    else:
+        os.setxattr(context.root / "d/c", "user.a", b"1")
+    monkeypatch.setattr(time, "time_ns", lambda: 2**62)
+    found = []
+    for _ in range(3):
+        opened = context()
+        found.append([(e.name, e.xattrs, e.same_as) for e in opened.select("d").entries()])
+        found[-1].append(opened.select("d").digest)
+        opened.save()
+    assert found[0] == found[1] == found[2]
+    assert opened.select("d").digest != opened.select("e").digest
+
+
+def test_changes_are_seen_through_the_cache(context, monkeypatch):
+    """With everything remembered, an added, removed or changed file should still change the digest."""
+    import time
+
+    monkeypatch.setattr(time, "time_ns", lambda: 2**62)
+    root = context.root
+    changes = [
+        lambda: make(root, {"d/a": "1", "d/b": "2", "d/s/c": "3"}),
+        lambda: make(root, {"d/a": "changed"}),
+        lambda: make(root, {"d/new": ""}),
+        (root / "d/b").unlink,
+        lambda: (root / "d/s/c").rename(root / "d/s/d"),
+        lambda: (root / "d/a").chmod(0o600),
+        (root / "d/s/d").unlink,
+        (root / "d/s").rmdir,
+    ]
+    digests = []
+    for change in changes:
+        change()
+        for _ in range(2):
+            opened = context()
+            digests.append(opened.select("d").digest)
+            opened.save()
+    assert digests[::2] == digests[1::2]
+    assert len(set(digests)) == len(changes)
+
+
+def test_a_renamed_file_is_not_taken_for_the_old_one(context, monkeypatch):
+    """Where a file system leaves the times alone when a file is renamed, its name should still count."""
+    import time
+
+    monkeypatch.setattr(time, "time_ns", lambda: 2**62)
+    opened = context({"d/a": "1", "d/b": "2"})
+    before = opened.select("d").digest
+    opened.save()
+    opened = context()
+    record = opened._finder.table.folders["d"]
+    record.names = record.names.replace(b"b", b"c")
+    record.group = bytes(32)
+    assert opened.select("d").digest == before
+
+
 def test_only_selected_files_are_read(context, monkeypatch):
     """Files that are not selected should not be digested."""
     seen = []
@@ -374,6 +444,19 @@ def test_a_file_that_changes_before_it_is_digested(context, monkeypatch):
     finder = opened._finder
     finder.listing.folder("")
     (context.root / "f").write_text("22")
+    with pytest.raises(InvalidContext, match="f changed during the build"):
+        opened.select("f")
+
+
+def test_a_file_that_changes_while_it_is_digested(context, monkeypatch):
+    """A change after the first byte was read should be an error, too."""
+    opened = context({"f": "1"})
+
+    def write(_descriptor):
+        (context.root / "f").write_text("2")
+        return ()
+
+    monkeypatch.setattr("builder.filedigests.read_xattrs", write)
     with pytest.raises(InvalidContext, match="f changed during the build"):
         opened.select("f")
 
