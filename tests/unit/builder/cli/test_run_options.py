@@ -1,7 +1,5 @@
 """Options of ``pybuild run`` become a request, or are refused by name."""
 
-from dataclasses import replace
-
 import pytest
 
 from builder.cli.settings import Settings
