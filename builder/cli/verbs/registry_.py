@@ -19,6 +19,8 @@ def main(arguments: list[str]) -> int:
     p.add_argument("--memory", action="store_true", help="keep everything in memory")
     p.add_argument("--read-only", action="store_true", help="refuse pushes and deletions")
     p.add_argument("--no-delete", action="store_true", help="refuse deletions")
+    p.add_argument("--sparse", action="store_true", help="accept manifests whose parts are not here")
+    p.add_argument("--access-log", action="store_true", help="write a line for each request to stderr")
     p.add_argument("--htpasswd", metavar="FILE", help="users and bcrypt passwords")
     p.add_argument("--anonymous-pull", action="store_true", help="with --htpasswd: pulls need no password")
     p.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM)")
@@ -48,11 +50,24 @@ def main(arguments: list[str]) -> int:
         root=root,
         read_only=args.read_only,
         delete_enabled=not args.no_delete,
+        verify_references=not args.sparse,
         auth=auth,
         tls=TlsFiles(certificate=args.tls_cert, key=args.tls_key) if args.tls_cert else None,
     )
+    if args.access_log:
+        _log_accesses()
     asyncio.run(serve(config, ready=lambda url: _ready(url, root)))
     return 0
+
+
+def _log_accesses() -> None:
+    import logging
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("registry.access")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def _ready(url: str, root: str) -> None:
