@@ -166,7 +166,7 @@ TABLE = [
     TABLE,
     ids=[f"{row[0]} {row[1][:60]} {row[4]}" for row in TABLE],
 )
-async def test_the_table(client, method, url, body, sent, status, code, expected):  # noqa: PLR0917 - a table
+async def test_the_table(client, method, url, body, sent, status, code, expected):
     """Each request has its status, its error code and its headers."""
     await push_blob(client, DATA, "seed")
     await push_image(client, "1", "seed")
