@@ -12,29 +12,22 @@ import os
 import posixpath
 import stat
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from dockerfile_grammar.errors import InvalidPattern
 from dockerfile_grammar.ignorefile import IgnoreMatcher, read_patterns
 from dockerfile_grammar.spans import Span
-from dockerfile_grammar.suggest import nearest
 
 from .errors import InvalidContext, MissingSource
 from .filedigests import check_unchanged, digest_files, open_unchanged
 from .finding import Finder, has_magic, normalised, unescaped
 from .listing import Listing, OpenDirectories
+from .missing import IgnoreFile, explain_missing
 from .selection import Entry, Part, Selected, Selection
 from .statcache import StatCache
 
 _ROOT_MODE = 0o755
 """The mode of the context root itself does not count: it is the checkout's, not the project's."""
-
-
-class IgnoreFile(NamedTuple):
-    """An ignore file: its name for messages, and its text."""
-
-    name: str
-    text: str
 
 
 class ContextFiles:
@@ -238,39 +231,9 @@ class BuildContext:
         part.digests = b"".join(digests)
 
     def _missing(self, path: str, written: str) -> MissingSource:
-        """Say what is missing, where it was looked for, and why it may not be there."""
-        assert self._directories is not None  # noqa: S101 - the finder was used before
-        where = f"{written} is not in the build context {self.root}"
-        if self._directories.status(path) is not None and self._hiding_rule(path):
-            hint = f"it exists, but is excluded by {self._hiding_rule(path)}"
-            return MissingSource(where, hint=hint)
-        parent, _, name = path.rpartition("/")
-        real = self._finder.followed(parent)
-        try:
-            names = self._finder.listing.folder(real).names() if real is not None else []
-        except InvalidContext:
-            names = []
-        near = nearest(name, names) or next((n for n in names if n.lower() == name.lower()), None)
-        if near is None:
-            return MissingSource(where)
-        return MissingSource(where, hint=f"did you mean {posixpath.join(parent, near)}?")
-
-    def _hiding_rule(self, path: str) -> str:
-        """The line of the ignore file that decided to leave a path out, as text; "" when none did."""
-        matcher = self._matcher
-        if matcher is None or not matcher.is_ignored(path):
-            return ""
-        texts = [f"{'!' * pattern.inverted}{pattern.text}" for pattern in matcher.patterns]
-        last = len(texts)
-        while last and IgnoreMatcher(texts[: last - 1]).is_ignored(path):
-            last -= 1
-        rule = texts[last - 1]
-        if self._ignore_file is None:
-            return repr(rule)
-        for number, line in enumerate(self._ignore_file.text.split("\n"), 1):
-            if read_patterns(line) == (rule,):
-                return f"line {number} of {self._ignore_file.name} ({line.strip()})"
-        return f"{rule} in {self._ignore_file.name}"
+        return explain_missing(
+            self._finder, path, written, root=self.root, matcher=self._matcher, ignore_file=self._ignore_file
+        )
 
 
 def open_context(root: str, stats: StatCache, *, dockerfile: str | None = None) -> BuildContext:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from builder.context import open_context
 from builder.errors import InvalidContext, MissingSource
 from builder.finding import has_magic, normalised
+from builder.missing import IgnoreFile, hiding_rule
 from builder.statcache import StatCache
 from dockerfile_grammar.errors import InvalidPattern
 from dockerfile_grammar.ignorefile import IgnoreMatcher
@@ -130,6 +131,14 @@ def test_a_path_that_is_not_there(context, pattern):
     assert str(context.root) in caught.value.message
 
 
+def test_the_deciding_rule_is_named():
+    """Of several rules the one that decides should be named, by its line where it can be found."""
+    matcher = IgnoreMatcher(["*", "!a", "a/b", "x"])
+    assert hiding_rule("a/b/c", matcher, None) == "'a/b'"
+    assert hiding_rule("other", matcher, IgnoreFile("i", "*\n")) == "line 1 of i (*)"
+    assert hiding_rule("other", matcher, IgnoreFile("i", "")) == "* in i"
+
+
 def test_malformed_patterns(context):
     """A malformed pattern should be an error even where nothing could match."""
     opened = context({"d": None})
@@ -158,8 +167,9 @@ def test_links_that_are_named_are_followed(context):
         (source,) = opened.select(pattern).sources
         assert (source.name, source.is_dir) == (pattern, True)
     assert [e.name for e in opened.select("to-d/x").entries()] == [""]
-    with pytest.raises(MissingSource):
+    with pytest.raises(MissingSource) as caught:
         opened.select("loop")
+    assert caught.value.hint.startswith("it is a symbolic link to loop, ")
     (_, link) = opened.select("inner").entries()
     assert (link.kind, link.link, link.mode) == ("symlink", "../f", 0o777)
 
