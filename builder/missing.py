@@ -81,11 +81,16 @@ def _link(finder: Finder, path: str) -> str | None:
 
 
 def _near(finder: Finder, path: str) -> str | None:
+    """A suggestion for the first component that is not there."""
     parent, _, name = path.rpartition("/")
+    rest = ""
+    while parent and finder.followed(parent) is None:
+        rest = f"/{name}{rest}"
+        parent, _, name = parent.rpartition("/")
     real = finder.followed(parent)
     try:
         names = finder.listing.folder(real).names() if real is not None else []
     except InvalidContext:  # the directory above is no directory
         return None
     near = nearest(name, names) or next((one for one in names if one.lower() == name.lower()), None)
-    return f"did you mean {posixpath.join(parent, near)}?" if near else None
+    return f"did you mean {posixpath.join(parent, near)}{rest}?" if near else None

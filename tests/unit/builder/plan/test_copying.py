@@ -73,6 +73,9 @@ def test_missing_sources_are_explained(plans):
     with pytest.raises(MissingSource) as caught:
         plans("FROM scratch\nCOPY src/main.py /\n")
     assert caught.value.hint == "did you mean src/Main.py?"
+    with pytest.raises(MissingSource) as caught:
+        plans("FROM scratch\nCOPY srcs/Main.py /\n")
+    assert caught.value.hint == "did you mean src/Main.py?"
 
 
 def test_a_source_that_is_ignored_names_the_rule(plans):
