@@ -52,7 +52,7 @@ def rows(sizes: cases.Sizes) -> list[Row]:
         Row("ci0: unchanged", "ci", cold=False),
         Row(f"d: COPY one file of {sizes.of(cases.LARGE_MIB):,} MiB, cold", "d", cold=True),
         Row("d0: unchanged", "d", cold=False),
-        Row(f"e: RUN writes {sizes.of(cases.WRITTEN_FOLDERS) * 3.5:,.0f} MiB", "e", cold=True),
+        Row(f"e: RUN writes {sizes.of(cases.WRITTEN_FOLDERS) * 3.413:,.0f} MiB", "e", cold=True),
         Row("f: four stages of 2 s", "f", cold=True),
     ]
 

@@ -87,11 +87,12 @@ def write_large(path: Path, mib: int, *, seed: int) -> None:
 
 
 def case_e(folder: Path, base: str, sizes: Sizes) -> None:
-    """A step that writes a large layer; needs nothing but a shell with dd and split."""
+    """A step that writes a large layer; needs nothing but a shell with dd and cp."""
     script = (
-        "set -e; mkdir -p /data; dd if=/dev/urandom of=/tmp/pool bs=1M count=4 2>/dev/null; "
-        f"i=0; while [ $i -lt {sizes.of(WRITTEN_FOLDERS)} ]; do mkdir /data/$i; cd /data/$i; "
-        "split -b 35791 -a 3 /tmp/pool f; rm -f fae?; i=$((i+1)); done; rm /tmp/pool"
+        "set -e; mkdir -p /data /tmp/pool; "
+        "i=0; while [ $i -lt 100 ]; do dd if=/dev/urandom of=/tmp/pool/$i bs=35791 count=1 2>/dev/null; "
+        f"i=$((i+1)); done; i=0; while [ $i -lt {sizes.of(WRITTEN_FOLDERS)} ]; do "
+        "cp -r /tmp/pool /data/$i; i=$((i+1)); done; rm -r /tmp/pool"
     )
     write(folder / "Dockerfile", f"FROM {base}\nRUN {script}\n")
 

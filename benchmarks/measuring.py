@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import machine
+
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1024.0
 
@@ -143,8 +145,8 @@ def reset_peaks(pids: Sequence[int]) -> None:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-class Failed(SystemExit):
-    """A measured command failed; the run ends."""
+class Failed(RuntimeError):
+    """A measured command failed."""
 
 
 def measure(
@@ -178,15 +180,25 @@ def measure(
 
 
 def take_turns(
-    names: Sequence[str], runs: int, once: Callable[[str, int], Sample | None]
+    names: Sequence[str], runs: int, once: Callable[[str, int], Sample]
 ) -> dict[str, list[Sample]]:
-    """Measure contenders in turn (A B A B), each `runs` times; None means that one does not take part."""
-    samples: dict[str, list[Sample]] = {}
+    """
+    Measure contenders in turn (A B A B), each `runs` times.
+
+    One that fails has no samples after that and is tried no more: the other figures are worth keeping.
+    """
+    samples: dict[str, list[Sample]] = {name: [] for name in names}
+    failed: set[str] = set()
     for number in range(runs):
         for name in names:
-            sample = once(name, number)
-            if sample is not None:
-                samples.setdefault(name, []).append(sample)
+            if name in failed:
+                continue
+            try:
+                samples[name].append(once(name, number))
+            except Failed as problem:
+                machine.progress(f"{name} {problem}")
+                samples[name].clear()
+                failed.add(name)
     return samples
 
 
@@ -204,19 +216,23 @@ def number(value: float) -> str:
 
 def cell(samples: Sequence[Sample]) -> str:
     """The medians of wall, processor seconds and memory, with the spread of the first when there is one."""
+    if not samples:
+        return "failed"
     walls = [sample.wall for sample in samples]
     spread = f" [{number(min(walls))}-{number(max(walls))}]" if len(walls) > 1 else ""
     wall, cpu = number(median(samples, "wall")), number(median(samples, "cpu"))
     return f"{wall}{spread} / {cpu} / {median(samples, 'peak'):.0f}"
 
 
-def ratio(samples: Mapping[str, Sequence[Sample]], own: Sequence[str] = ("pybuild",)) -> str:
-    """Our wall and processor seconds over those of the peer with the least wall time."""
-    peers = {name: median(them, "wall") for name, them in samples.items() if name not in own}
-    ours = [samples[name] for name in own if name in samples]
+def ratio(samples: Mapping[str, Sequence[Sample]], name: str = "pybuild", *, own: Sequence[str] = ()) -> str:
+    """Wall and processor seconds of `name` over those of the fastest of all that are not our own."""
+    peers = {
+        one: median(them, "wall") for one, them in samples.items() if them and one != name and one not in own
+    }
+    ours = samples.get(name)
     if not peers or not ours:
         return "-"
-    best = min(peers, key=lambda name: peers[name])
-    wall = median(ours[0], "wall") / peers[best]
-    cpu = median(ours[0], "cpu") / max(median(samples[best], "cpu"), 0.01)
+    best = min(peers, key=lambda one: peers[one])
+    wall = median(ours, "wall") / peers[best]
+    cpu = median(ours, "cpu") / max(median(samples[best], "cpu"), 0.01)
     return f"**{wall:.2f}** / {cpu:.2f} ({best})"

@@ -23,15 +23,15 @@ import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _APART = "PYBUILD_BENCHMARK_APART"
-# /sys/class/net shows the network namespace of whoever mounted /sys. The other two hold what belongs to the
-# bridges and leases of one network namespace.
+# /sys/class/net shows the network namespace of whoever mounted /sys. The others hold what belongs to the
+# bridges and leases of one network namespace, and buildah's memory of where blobs are.
 _INSIDE = """
 set -e
 ip link set lo up
 mount --rbind /sys/fs/cgroup /mnt
 mount -t sysfs sysfs /sys
 mount --move /mnt /sys/fs/cgroup
-for state in /run/pybuild /var/lib/cni; do
+for state in /run/pybuild /var/lib/cni /var/lib/containers; do
     mkdir -p $state
     mount -t tmpfs tmpfs $state
 done

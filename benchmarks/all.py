@@ -1,0 +1,44 @@
+"""
+Measure everything: ``python benchmarks/all.py --loop-image 60G --output run.md``.
+
+Runs builds.py, registry.py and transfers.py one after the other with the same options and writes complete
+Markdown: the description of the machine, then their tables. Takes an hour or more at scale 1.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import machine
+import workspace
+
+HERE = Path(__file__).resolve().parent
+
+SCRIPTS = ("builds.py", "registry.py", "transfers.py")
+
+
+def main() -> None:
+    """Describe the machine, then run the scripts."""
+    args = workspace.arguments(__doc__).parse_args()
+    passed = ["--scale", str(args.scale), "--runs", str(args.runs), "--source", args.source]
+    passed += ["--python", args.python, "--no-header"]
+    for name in ("folder", "loop_image", "output", "json"):
+        value = getattr(args, name)
+        if value:
+            passed += [f"--{name.replace('_', '-')}", value]
+    with workspace.workspace(args.folder, None) as folder:
+        machine.emit(machine.describe(folder, Path(args.source).resolve()), args.output)
+    failed = [
+        script
+        for script in SCRIPTS
+        if subprocess.run([sys.executable, HERE / script, *passed], check=False).returncode
+    ]
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

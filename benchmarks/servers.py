@@ -1,0 +1,124 @@
+"""
+The registry servers that are measured: `pybuild registry` and Debian's docker-registry (distribution).
+
+Both serve plain HTTP on a free port of 127.0.0.1 from an empty directory, without users and access log, and
+are ended by their process number.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import load
+import machine
+import measuring
+
+_START_SECONDS = 30
+_CONFIGURATION = """\
+version: 0.1
+log: {{level: error, accesslog: {{disabled: true}}}}
+storage:
+  cache: {{blobdescriptor: inmemory}}
+  filesystem: {{rootdirectory: {root}}}
+  delete: {{enabled: true}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """One registry server; its directory is removed at each stop."""
+
+    name: str
+    folder: Path
+    source: Path
+    python: str
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> load.Address:
+        """Where it listens."""
+        return ("127.0.0.1", self.port)
+
+    @property
+    def host(self) -> str:
+        """The registry part of image names."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> float:
+        """Start it; the seconds until the first answer."""
+        root = self.folder / self.name
+        root.mkdir(parents=True, exist_ok=True)
+        env = {**os.environ, "PATH": machine.SYSTEM_PATH}
+        if self.name == "pybuild":
+            command = [self.python, "-P", "-m", "builder", "registry"]
+            command += ["--listen", self.host, "--root", str(root)]
+            env["PYTHONPATH"] = str(self.source)
+        else:
+            settings = self.folder / f"{self.name}.yml"
+            settings.write_text(_CONFIGURATION.format(root=root, port=self.port))
+            command = ["docker-registry", "serve", str(settings)]
+        started = time.perf_counter()
+        with (self.folder / f"{self.name}.log").open("wb") as log:
+            self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        while not self._answers():
+            if self.process.poll() is not None or time.perf_counter() - started > _START_SECONDS:
+                raise SystemExit((self.folder / f"{self.name}.log").read_text()[-3000:])
+            time.sleep(0.002)
+        return time.perf_counter() - started
+
+    def _answers(self) -> bool:
+        try:
+            with load.Connection(self.address) as connection:
+                return connection.request("GET", "/v2/").status == 200
+        except OSError:
+            return False
+
+    def family(self) -> list[int]:
+        """The processes of the server."""
+        return measuring.family(self.process.pid) if self.process is not None else []
+
+    def cpu(self) -> float:
+        """Processor seconds so far."""
+        return measuring.cpu_of(self.family())
+
+    def stop(self) -> None:
+        """End it and remove what it holds."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+        shutil.rmtree(self.folder / self.name, ignore_errors=True)
+
+    def restart(self) -> float:
+        """Start again with nothing; the seconds until the first answer."""
+        self.stop()
+        return self.start()
+
+
+def available(names: list[str], folder: Path, source: Path, python: str) -> list[Server]:
+    """The servers that are wanted and installed, not started yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        Server(name, folder, source, python)
+        for name in names
+        if name == "pybuild" or machine.installed("docker-registry")
+    ]
