@@ -1,9 +1,10 @@
 """
 The cache index: which earlier result may be reused under which key.
 
-A result is stored under two keys: the step's digest (its definition) and its content key, the digest of the
-same op over the *contents* of its inputs. Every key keeps its preimage, so that a miss can be explained
-later. The index is only a cache: a broken one is moved aside and a new one is begun.
+A result is stored under two keys: the step's digest (its definition) and its content key: the digest of the
+same op over the contents of what it takes from other stages, and over the result of the step that it
+continues, by that one's own content key and ChainID. Every key keeps its preimage, so that a miss can be
+explained later. The index is only a cache: a broken one is moved aside and a new one is begun.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _T = TypeVar("_T")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
-    key TEXT PRIMARY KEY, layers TEXT NOT NULL, created REAL NOT NULL, size INTEGER NOT NULL,
-    duration REAL NOT NULL, used REAL NOT NULL, preimage BLOB NOT NULL
+    key TEXT PRIMARY KEY, layers TEXT NOT NULL, content TEXT NOT NULL, created REAL NOT NULL,
+    size INTEGER NOT NULL, duration REAL NOT NULL, used REAL NOT NULL, preimage BLOB NOT NULL
 ) WITHOUT ROWID;
 """
 _BUSY_SECONDS = 30.0
@@ -54,7 +55,9 @@ class SqliteCacheIndex:
 
     def lookup(self, key: Digest) -> CacheRecord | None:
         """The record under a key, or None; a record that cannot be read is no record."""
-        row = self._query("SELECT layers, created, size, duration FROM records WHERE key = ?", (str(key),))
+        row = self._query(
+            "SELECT layers, content, created, size, duration FROM records WHERE key = ?", (str(key),)
+        )
         if not row:
             return None
         record = _record(*row[0])
@@ -65,15 +68,13 @@ class SqliteCacheIndex:
 
     def store(self, keys: Sequence[tuple[Digest, bytes]], record: CacheRecord) -> None:
         """Store the record under each key, all or none."""
-        layers = _layers_text(record.layers)
-        rows = [
-            (str(key), layers, record.created, record.layer_size, record.duration, record.created, preimage)
-            for key, preimage in keys
-        ]
+        layers, content = _layers_text(record.layers), str(record.content)
+        cost = (record.created, record.layer_size, record.duration, record.created)
+        rows = [(str(key), layers, content, *cost, preimage) for key, preimage in keys]
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
-                connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
         self._with(write)
 
@@ -85,7 +86,9 @@ class SqliteCacheIndex:
     def items(self) -> Iterator[tuple[Digest, CacheRecord, float]]:
         """Every key with its record and the time of its last use."""
         self._flush()
-        rows = self._query("SELECT key, used, layers, created, size, duration FROM records ORDER BY used", ())
+        rows = self._query(
+            "SELECT key, used, layers, content, created, size, duration FROM records ORDER BY used", ()
+        )
         for key, used, *columns in rows:
             record = _record(*columns)
             if record is not None:
@@ -194,7 +197,7 @@ def _format(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when the table changes; an index of another format is emptied."""
 
 
@@ -221,7 +224,7 @@ def _layers_text(layers: tuple[Layer, ...]) -> str:
     )
 
 
-def _record(layers: str, created: float, size: int, duration: float) -> CacheRecord | None:
+def _record(layers: str, content: str, created: float, size: int, duration: float) -> CacheRecord | None:
     try:
         stack = tuple(
             Layer(
@@ -230,6 +233,7 @@ def _record(layers: str, created: float, size: int, duration: float) -> CacheRec
             )
             for diff_id, media_type, digest, length in json.loads(layers)
         )
+        key = Digest.parse(content)
     except (ValueError, TypeError, LookupError, InvalidDigest):
         return None
-    return CacheRecord(layers=stack, created=created, layer_size=size, duration=duration)
+    return CacheRecord(layers=stack, content=key, created=created, layer_size=size, duration=duration)

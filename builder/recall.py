@@ -47,7 +47,7 @@ class Recall:
             below = self._given[step.inputs[0].digest] if step.inputs else 0
             self._given[step.digest] = len(step.op.layers) if isinstance(step.op, BaseImage) else below
 
-    def by_definition(self, step: Step) -> Snapshot | None:
+    def by_definition(self, step: Step) -> CacheRecord | None:
         """
         The result of an equal step, without a look at its inputs.
 
@@ -57,9 +57,9 @@ class Recall:
         if record is None:
             return None
         self._report(step)
-        return record.snapshot
+        return record
 
-    def by_content(self, step: Step, key: Digest, inputs: Sequence[Snapshot]) -> Snapshot | None:
+    def by_content(self, step: Step, key: Digest, inputs: Sequence[Snapshot]) -> CacheRecord | None:
         """
         The result of the same op over inputs of the same content.
 
@@ -76,7 +76,7 @@ class Recall:
         self._host.cache.store([(step.digest, step.preimage)], record)
         self._cached.add(step.digest)
         self._sink(StepCached(step))  # its inputs were evaluated, and told of, before
-        return record.snapshot
+        return record
 
     def everything(self, graph: BuildGraph) -> Results | None:
         """The results of all targets if each is known by its definition; otherwise None without any event."""

@@ -24,19 +24,22 @@ class CacheRecord:
     """
     The result of a step.
 
-    `layers` is the whole stack, base first; `created` is in Unix seconds; `layer_size` counts the bytes of
-    the step's own layer and `duration` the seconds that it took.
+    `layers` is the whole stack, base first, and `content` the content key; `created` is in Unix seconds;
+    `layer_size` counts the bytes of the step's own layer and `duration` the seconds that it took.
     """
 
     layers: tuple[Layer, ...]
+    content: Digest
     created: float
     layer_size: int
     duration: float
 
     @classmethod
-    def of(cls, snapshot: Snapshot, *, size: int, seconds: float) -> CacheRecord:
+    def of(cls, snapshot: Snapshot, content: Digest, *, size: int, seconds: float) -> CacheRecord:
         """The record of a result that was just made."""
-        return cls(layers=snapshot.layers, created=time.time(), layer_size=size, duration=seconds)
+        return cls(
+            layers=snapshot.layers, content=content, created=time.time(), layer_size=size, duration=seconds
+        )
 
     @property
     def snapshot(self) -> Snapshot:

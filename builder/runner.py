@@ -52,6 +52,14 @@ class _Key:
     preimage: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a step came to, and the content key under which it did."""
+
+    snapshot: Snapshot
+    content: Digest
+
+
 class _Run:
     def __init__(self, graph: BuildGraph, supplies: Supplies, parallel: int) -> None:
         self._graph = graph
@@ -59,7 +67,7 @@ class _Run:
         self._host = supplies.host
         self._recall = Recall(graph, supplies.host, supplies.sink)
         self._slots = asyncio.Semaphore(parallel)
-        self._tasks: dict[Digest, asyncio.Task[Snapshot]] = {}
+        self._tasks: dict[Digest, asyncio.Task[_Result]] = {}
         self._group = asyncio.TaskGroup()
         self._problem: Exception | None = None
 
@@ -70,20 +78,20 @@ class _Run:
         except BaseExceptionGroup as group:
             failure = self._problem or group.exceptions[0]
         else:
-            return self._recall.results([task.result() for task in tasks])
+            return self._recall.results([task.result().snapshot for task in tasks])
         raise failure  # out here, so that it keeps its own cause
 
-    def _task(self, step: Step) -> asyncio.Task[Snapshot]:
+    def _task(self, step: Step) -> asyncio.Task[_Result]:
         task = self._tasks.get(step.digest)
         if task is None:
             task = self._tasks[step.digest] = self._group.create_task(self._evaluate(step))
         return task
 
-    async def _evaluate(self, step: Step) -> Snapshot:
+    async def _evaluate(self, step: Step) -> _Result:
         try:
             found = self._recall.by_definition(step)
             if found is not None:
-                return found
+                return _Result(found.snapshot, found.content)
             inputs = [await task for task in [self._task(inner) for inner in step.inputs]]
             return await self._from_inputs(step, inputs)
         except Exception as problem:
@@ -91,31 +99,41 @@ class _Run:
                 self._problem = problem
             raise
 
-    async def _from_inputs(self, step: Step, inputs: Sequence[Snapshot]) -> Snapshot:
+    async def _from_inputs(self, step: Step, results: Sequence[_Result]) -> _Result:
+        inputs = [result.snapshot for result in results]
         start = given(step.op)
         if start is not None:
             self._recall.runs(step)
             now = self._host.clock()
             self._supplies.sink(StepStarted(step, now))
             self._supplies.sink(StepDone(step, now, 0))
-            return start
-        key = await self._content_key(step, inputs)
+            return _Result(start, step.digest)
+        key = await self._content_key(step, inputs, results[0].content if results else None)
         found = self._recall.by_content(step, key.digest, inputs)
         if found is not None:
-            return found
+            return _Result(found.snapshot, key.digest)
         lock = os.path.join(self._host.state, "locks", f"step-{key.digest.hex[:_LOCK_DIGITS]}")
         async with exclusive(lock) as waited, self._slots:
             if waited:
                 found = self._recall.by_content(step, key.digest, inputs)
                 if found is not None:
-                    return found
-            return await self._perform(step, inputs, key)
+                    return _Result(found.snapshot, key.digest)
+            return _Result(await self._perform(step, inputs, key), key.digest)
 
-    async def _content_key(self, step: Step, inputs: Sequence[Snapshot]) -> _Key:
+    async def _content_key(self, step: Step, inputs: Sequence[Snapshot], below: Digest | None) -> _Key:
+        """
+        The key of a step over the contents of its inputs.
+
+        Of the step that it continues both count, what it did and what came of it: what it did, so that a
+        change runs everything after it, as people expect; what came of it, because running it again may give
+        something else.
+        """
         try:
             parts = await identities(step.op, inputs, self._supplies)
         except (BuildError, ImageError, OSError) as problem:
             raise self._failure(step, problem) from problem
+        if below is not None:
+            parts = (f"{parts[0]} {below}", *parts[1:])
         preimage = key_preimage(step.op, parts)
         return _Key(Digest.of(preimage), preimage)
 
@@ -134,7 +152,9 @@ class _Run:
             self._supplies.sink(StepProblem(step, self._host.clock(), f"internal error: {problem!r}"))
             raise
         ended = self._host.clock()
-        record = CacheRecord.of(snapshot, size=_own_size(snapshot, inputs), seconds=ended - started)
+        record = CacheRecord.of(
+            snapshot, key.digest, size=_own_size(snapshot, inputs), seconds=ended - started
+        )
         self._host.cache.store([(step.digest, step.preimage), (key.digest, key.preimage)], record)
         self._supplies.sink(StepDone(step, ended, record.layer_size))
         return snapshot

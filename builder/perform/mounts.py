@@ -121,7 +121,7 @@ def _context_snapshot(mount: ExecMount, epoch: int, supplies: Supplies) -> tuple
         started = host.clock()
         snapshot = copy_files(op, (Snapshot(),), supplies)
         size = snapshot.layers[-1].descriptor.size
-        record = CacheRecord.of(snapshot, size=size, seconds=host.clock() - started)
+        record = CacheRecord.of(snapshot, step.digest, size=size, seconds=host.clock() - started)
         host.cache.store([(step.digest, step.preimage)], record)
     return record.snapshot, name
 

@@ -22,7 +22,7 @@ def _key(text):
 def _record(text="x", created=1.0):
     digest = _key(text)
     layer = Layer(digest, Descriptor(media_type="application/x", digest=digest, size=len(text)))
-    return CacheRecord(layers=(layer,), created=created, layer_size=7, duration=0.5)
+    return CacheRecord(layers=(layer,), content=_key("content"), created=created, layer_size=7, duration=0.5)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -176,7 +176,7 @@ from oci_image.digest import Digest
 index = SqliteCacheIndex(sys.argv[1])
 for number in range(100):
     key = Digest.of(f"{sys.argv[2]}-{number}".encode())
-    index.store([(key, b"p")], CacheRecord(layers=(), created=1.0, layer_size=0, duration=0.0))
+    index.store([(key, b"p")], CacheRecord(layers=(), content=key, created=1.0, layer_size=0, duration=0.0))
     assert index.lookup(key) is not None
 index.close()
 """

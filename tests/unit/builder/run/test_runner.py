@@ -93,15 +93,32 @@ async def test_an_edited_step_reruns_itself_and_its_dependents(supplies, journal
     assert results.cached == 1
 
 
-async def test_equal_content_below_stops_the_rerun(supplies, journal, recorder):
-    """A changed step with an unchanged result lets its dependents be reused."""
-    await run(graph(step("c", step("b", output="same"))), supplies)
+async def test_equal_content_of_another_stage_stops_the_rerun(supplies, journal, recorder):
+    """A changed stage with an unchanged result lets those who copy from it be reused, and all after them."""
+    await run(graph(step("d", step("c", step("a"), step("b", output="same")))), supplies)
     journal.ran.clear()
     recorder.events.clear()
-    results = await run(graph(step("c", step("b2", output="same"))), supplies)
+    results = await run(graph(step("d", step("c", step("a"), step("b2", output="same")))), supplies)
     assert journal.ran == ["b2"]
-    assert recorder.told(StepCached) == ["c"]
-    assert results.cached == 1
+    assert recorder.told(StepCached) == ["a", "c", "d"]
+    assert results.cached == 3
+
+
+async def test_a_changed_step_runs_again_what_continues_it(supplies, journal):
+    """Also when it comes to the same, as with other builders."""
+    await run(graph(step("c", step("b", output="same"))), supplies)
+    journal.ran.clear()
+    await run(graph(step("c", step("b2", output="same"))), supplies)
+    assert journal.ran == ["b2", "c"]
+
+
+async def test_a_step_that_gives_something_else_this_time_counts(supplies, journal):
+    """Whoever continues a step that ran again is never mixed with its earlier result."""
+    await run(graph(step("b", step("a", output="one"))), supplies)
+    journal.ran.clear()
+    results = await run(graph(step("b", step("a", output="two", no_cache=True))), supplies)
+    assert journal.ran == ["a", "b"]
+    assert results.snapshots[0].layers[0].diff_id == text_layer(supplies.host.blobs, "two").diff_id
 
 
 async def test_a_hit_does_not_look_at_its_inputs(supplies, journal):
