@@ -93,6 +93,10 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
 def _verb(name: str) -> Callable[[list[str]], int]:
     import importlib
 
+    if name != "build":  # which does it once something has to run
+        from .interrupts import end_in_order
+
+        end_in_order()
     module = {"import": "import_", "registry": "registry_"}.get(name, name)
     run: Callable[[list[str]], int] = importlib.import_module(f".verbs.{module}", __package__).main
     return run

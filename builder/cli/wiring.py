@@ -35,6 +35,7 @@ def open_host(settings: Settings, store: LocalStore, sink: EventSink = discard) 
     with ExitStack() as stack:
         fetcher = Fetcher(settings, store, sink)
         layers = StoreLayers(store.blobs, store.notes, store.state, fetcher.layers)
+        stack.callback(layers.close)
         cache = SqliteCacheIndex(os.path.join(store.state, "cache.db"))
         stack.callback(cache.close)
         scratch = Scratch(store.state)
