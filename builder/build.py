@@ -8,6 +8,7 @@ here waits or is told to anybody, and neither asyncio nor what performs steps is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from dockerfile_grammar.parser import parse
 from oci_image.platform import local_platform
@@ -62,7 +63,8 @@ async def build(
     finally:
         for context in contexts.values():
             context.close()
-    return _finished(request, graph, results, host)
+    result = _finished(request, graph, results, host)
+    return replace(result, looked=contexts[""].looked) if contexts else result
 
 
 def _contexts(request: BuildRequest, host: Host) -> dict[str, BuildContext]:

@@ -21,7 +21,7 @@ from dockerfile_grammar.spans import Span
 from .errors import InvalidContext, MissingSource
 from .filedigests import check_unchanged, digest_files, open_unchanged
 from .finding import Finder, has_magic, normalised, unescaped
-from .listing import Listing, OpenDirectories
+from .listing import Listing, Looked, OpenDirectories
 from .missing import IgnoreFile, explain_missing
 from .selection import Entry, Part, Selected, Selection
 from .statcache import StatCache
@@ -117,6 +117,11 @@ class BuildContext:
             self._complete(sources)
             known = self._selections[key] = Selection(pattern, tuple(sources))
         return known
+
+    @property
+    def looked(self) -> Looked:
+        """What the selections depend on, beside the ignore file."""
+        return self._opened.listing.looked if self._opened is not None else Looked({}, {})
 
     def files(self) -> ContextFiles:
         """What opens selected files; each thread takes its own."""

@@ -38,10 +38,14 @@ class Folder:
     One directory: its files in order with their stamps, and everything else by name, in order.
 
     `linked` holds device and inode of those files that have several names; `others` what is neither file nor
-    directory; `xattrs` the attributes of the directory itself.
+    directory; `xattrs` the attributes of the directory itself; `hidden` the names that the ignore rules took
+    away, those of directories with a slash at the end.
     """
 
-    __slots__ = ("_stamps_by_name", "directories", "files", "joined", "linked", "others", "stamps", "xattrs")
+    __slots__ = (
+        *("_stamps_by_name", "directories", "files", "hidden", "joined", "linked", "others", "stamps"),
+        "xattrs",
+    )
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Folder:
         self.directories = dict(sorted(directories.items()))
         self.others = dict(sorted(others.items()))
         self.xattrs = xattrs
+        self.hidden: list[str] = []
         self._stamps_by_name: dict[str, bytes] | None = None
 
     def stamp(self, name: str) -> bytes | None:
@@ -87,6 +92,13 @@ class Folder:
 
     def __bool__(self) -> bool:
         return bool(self.files or self.directories or self.others)
+
+
+class Looked(NamedTuple):
+    """Everything that was looked at: directories that were read, and single paths in others."""
+
+    folders: Mapping[str, Folder]
+    paths: Mapping[str, Node | None]
 
 
 class OpenDirectories:
@@ -174,11 +186,17 @@ class Listing:
         self.directories = directories
         self.matcher = matcher if matcher is not None and matcher.patterns else None
         self._folders: dict[str, Folder] = {}
+        self._asked: dict[str, Node | None] = {}
 
     @property
     def listed(self) -> Mapping[str, Folder]:
         """The directories that were read so far."""
         return self._folders
+
+    @property
+    def looked(self) -> Looked:
+        """What was looked at so far; of single paths those in directories that had not been read then."""
+        return Looked(self._folders, self._asked)
 
     def folder(self, directory: str) -> Folder:
         """
@@ -197,6 +215,10 @@ class Listing:
         parent, _, name = path.rpartition("/")
         if parent in self._folders:
             return self._folders[parent].node(name)
+        node = self._asked[path] = self._looked_at(path)
+        return node
+
+    def _looked_at(self, path: str) -> Node | None:
         status = self.directories.status(path)
         if status is None or stat.S_ISSOCK(status.st_mode):
             return None
@@ -220,6 +242,7 @@ class Listing:
         for name in half_hidden:
             if not self._shows_through(f"{directory}/{name}" if directory else name):
                 del folder.directories[name]
+                folder.hidden.append(f"{name}/")
         return folder
 
     def _read(self, directory: str, descriptor: int, xattrs: Xattrs) -> tuple[Folder, list[str]]:
@@ -228,6 +251,7 @@ class Listing:
         linked: dict[str, tuple[int, int]] = {}
         directories: dict[str, int] = {}
         others: dict[str, Node] = {}
+        hidden: list[str] = []
         half_hidden: list[str] = []
         prefix = f"{directory}/" if directory else ""
         ignored = self.matcher.is_ignored if self.matcher is not None else None
@@ -237,6 +261,7 @@ class Listing:
                 name = item.name
                 if ignored is not None and ignored(prefix + name):
                     if not item.is_dir(follow_symlinks=False):
+                        hidden.append(name)
                         continue
                     half_hidden.append(name)
                 try:
@@ -256,7 +281,9 @@ class Listing:
                     directories[name] = mode
                 elif kind != stat.S_IFSOCK:
                     others[name] = Node(mode, rdev=st.st_rdev)
-        return Folder(stamps, linked, directories, others, xattrs), half_hidden
+        folder = Folder(stamps, linked, directories, others, xattrs)
+        folder.hidden = hidden
+        return folder, half_hidden
 
     def _shows_through(self, directory: str) -> bool:
         """Whether something below an ignored directory is visible, so that the directory itself is too."""

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from oci_image.digest import Digest
 from oci_image.image import Image
 from oci_image.platform import Platform
 from oci_image.reference import Reference
+
+if TYPE_CHECKING:
+    from .listing import Looked
 
 DEFAULT_EPOCH = 315_532_800
 """1980-01-01T00:00:00Z in Unix seconds: the earliest time that zip archives can hold."""
@@ -65,7 +69,7 @@ class BuildResult:
     What a build made.
 
     `pushed` maps each pushed name to the digest of its manifest; `steps` counts all steps, `cached` those
-    whose earlier result was reused.
+    whose earlier result was reused. `looked` is what the plan depends on in the build context.
     """
 
     image: Image
@@ -74,3 +78,4 @@ class BuildResult:
     steps: int = 0
     cached: int = 0
     warnings: tuple[str, ...] = ()
+    looked: Looked | None = field(default=None, compare=False, repr=False)

@@ -8,40 +8,57 @@ event loop, and loads nothing outside the standard library but our own modules.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import tempfile
-from collections.abc import Coroutine
-from contextlib import suppress
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from oci_image.digest import Digest
 
 from ..build import build as build_image
-from ..errors import BuildError, InvalidOption
+from ..errors import InvalidOption
 from ..events import EventSink, Notice
 from ..host import Host
 from ..local import LocalStore
 from ..loop import drive, needs_loop
+from ..recorded import Watch, record
 from ..request import BuildRequest, BuildResult, Output
 from .progress.open import open_progress
 from .reentry import enter_user_namespace
+from .report import report
 from .settings import Settings
 from .wiring import open_host
 
 _T = TypeVar("_T")
 
 
-def build(request: BuildRequest, args: argparse.Namespace, settings: Settings) -> int:
-    """Build, export, push and report; returns the exit status."""
+def build(
+    request: BuildRequest, args: argparse.Namespace, settings: Settings, *, key: Callable[[], str]
+) -> int:
+    """
+    Build, export, push and report; returns the exit status.
+
+    Args:
+        request: what to build.
+        args: how to report it.
+        settings: of this call.
+        key: computes under which key the build may be recorded, "" for not at all.
+    """
     check(request)
     store = LocalStore(settings.root)
+    watch = Watch(time.time_ns())
+    waited = False
 
     def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
         # Something has to run. Nothing was done or shown yet, so an ordinary user may begin again as root of
         # a user namespace; a build that is all cached never comes here.
         enter_user_namespace(settings, required=False)
+        from .interrupts import end_in_order
+
+        end_in_order()
+        nonlocal waited
+        waited = True
         import asyncio
 
         return asyncio.run(coroutine)
@@ -50,11 +67,32 @@ def build(request: BuildRequest, args: argparse.Namespace, settings: Settings) -
         open_progress(args.progress, sys.stderr, color=settings.color) as progress,
         open_host(settings, store, progress) as host,
     ):
-        result, pushed = drive(_everything(request, host, store, settings, progress), run)
-    for text in result.warnings:
+        try:
+            work = _everything(request, watch.over(host), store, settings, watch.sink(progress))
+            result, pushed = drive(work, run)
+        except Exception as problem:
+            from .problems import add_excerpt
+
+            add_excerpt(problem, _sources(request))
+            raise
+        answer, notices = _answer(result), _notices(result)
+        if not waited:
+            told = {"answer": answer, "notices": notices}
+            record(store, host.resolver, watch, result, context=request.context, told=told, key=key)
+    for text in notices:
         progress(Notice("warning", text))
-    _report(result, pushed, args)
+    report(answer, {name: str(digest) for name, digest in pushed.items()}, args)
     return 0
+
+
+def _sources(request: BuildRequest) -> dict[str, bytes | str]:
+    """The files that errors of a build point into, by the names that they have in messages."""
+    sources: dict[str, bytes | str] = {".dockerignore": os.path.join(request.context, ".dockerignore")}
+    if request.dockerfile_path:
+        ignore_file = f"{request.dockerfile_path}.dockerignore"
+        sources[os.path.basename(ignore_file)] = ignore_file
+    sources[request.dockerfile_name] = request.dockerfile
+    return sources
 
 
 def check(request: BuildRequest) -> None:
@@ -133,38 +171,16 @@ async def _export(
     sink(TaskDone(title, time.monotonic(), exported.detail))
 
 
-def _report(result: BuildResult, pushed: dict[str, Digest], args: argparse.Namespace) -> None:
-    image = result.image
-    if args.iidfile:
-        _write(args.iidfile, str(image.id))
-    if args.metadata_file:
-        value: dict[str, object] = {
-            "containerimage.config.digest": str(image.id),
-            "containerimage.digest": str(next(iter(pushed.values()), image.manifest.digest)),
-            "containerimage.descriptor": image.manifest.descriptor.to_json(),
-            "image.name": ",".join(tag.familiar for tag in result.tags),
-            "pybuild.pushed": {name: str(digest) for name, digest in pushed.items()},
-            "pybuild.steps": {"total": result.steps, "cached": result.cached},
-        }
-        _write(args.metadata_file, json.dumps(value, indent=2) + "\n")
-    # An archive on standard output must not be followed by anything.
-    to_stdout = any("dest=-" in text or text == "-" for text in args.output)
-    print(image.id, file=sys.stderr if to_stdout else sys.stdout)
+def _answer(result: BuildResult) -> dict[str, Any]:
+    """What `report` tells of a result."""
+    return {
+        "id": str(result.image.id),
+        "descriptor": result.image.manifest.descriptor.to_json(),
+        "names": ",".join(tag.familiar for tag in result.tags),
+        "steps": {"total": result.steps, "cached": result.cached},
+    }
 
 
-def _write(path: str, text: str) -> None:
-    """Write a small file atomically."""
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except OSError as problem:
-        raise BuildError(f"cannot write {path}: {problem.strerror}") from problem
+def _notices(result: BuildResult) -> list[str]:
+    """The warnings as they are shown."""
+    return [text.removeprefix("[Warning] ") for text in result.warnings]

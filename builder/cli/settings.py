@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-VERSION = "0.1.0"
-USER_NAMESPACE = "PYBUILD_USERNS"
-"""Set by `runtime.userns` for the second execution inside a user namespace (its MARK)."""
+from .roots import USER_NAMESPACE, VERSION, home, shows_color, store_root
+
+__all__ = ["VERSION", "Settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class Settings:
         """Read the environment; `root` is the value of ``--root``, if given."""
         env = dict(os.environ)
         return cls(
-            root=os.path.abspath(root or env.get("PYBUILD_ROOT") or default_root(env)),
-            docker_config=env.get("DOCKER_CONFIG") or os.path.join(_home(env), ".docker"),
-            color="NO_COLOR" not in env and env.get("TERM") != "dumb",
+            root=store_root(root, env),
+            docker_config=env.get("DOCKER_CONFIG") or os.path.join(home(env), ".docker"),
+            color=shows_color(env),
             source_date_epoch=env.get("SOURCE_DATE_EPOCH") or None,
             tls_ca=env.get("SSL_CERT_FILE") or None,
             insecure_registries=_list(env.get("PYBUILD_INSECURE_REGISTRIES", "")),
@@ -57,17 +57,5 @@ class Settings:
         )
 
 
-def default_root(env: dict[str, str]) -> str:
-    """The store of the user: system wide for root, below XDG_DATA_HOME for everybody else."""
-    if os.geteuid() == 0 and USER_NAMESPACE not in env:
-        return "/var/lib/pybuild"
-    data = env.get("XDG_DATA_HOME") or os.path.join(_home(env), ".local", "share")
-    return os.path.join(data, "pybuild")
-
-
 def _list(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _home(env: dict[str, str]) -> str:
-    return env.get("HOME") or os.path.expanduser("~")

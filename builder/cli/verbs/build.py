@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 
-from ..settings import Settings
+from ..inputs import read_inputs
+from ..replaying import record_key, replayed
+from ..roots import store_root
 
 DESCRIPTION = "Build an image from a Dockerfile and a build context."
 
@@ -61,14 +63,25 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     args = parser().parse_args(arguments)
-    settings = Settings.read(args.root)
     if args.iidfile:
         # Gone before the build, so that a failed one never leaves the ID of an earlier image.
         _remove(args.iidfile)
+    environment = dict(os.environ)
+    inputs = read_inputs(args, environment)
+    key = record_key(args, inputs, environment)
+    if key and replayed(store_root(args.root, environment), key, args, inputs, environment):
+        return 0
+    # Everything else is loaded only now: above this line each import counts.
     from ..building import build
     from ..requests import read_request
+    from ..settings import Settings
 
-    return build(read_request(args, settings), args, settings)
+    def same_key() -> str:
+        now = record_key(args, inputs, environment)
+        return key if now == key else ""
+
+    settings = Settings.read(args.root)
+    return build(read_request(args, inputs, settings), args, settings, key=same_key)
 
 
 def _remove(path: str) -> None:

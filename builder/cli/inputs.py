@@ -1,0 +1,147 @@
+"""
+What a build reads before it is planned: which context, which Dockerfile with its bytes, and values of ARGs.
+
+Loaded before a recorded build is looked for, so it imports nothing but the standard library's smallest parts
+(and the errors, once there is one).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # type checkers take the name for True; importing typing would take long
+    import argparse
+    from collections.abc import Mapping
+
+DOCKERFILE_LIMIT = 32 << 20
+
+
+class Inputs:
+    """
+    A context directory and a Dockerfile; no dataclass, whose machinery takes longer to load than a replay.
+
+    `name` is how messages call the Dockerfile, `path` where it is (None for standard input).
+    """
+
+    __slots__ = ("build_args", "context", "dockerfile", "name", "path")
+
+    def __init__(
+        self, context: str, dockerfile: bytes, name: str, path: str | None, build_args: dict[str, str]
+    ) -> None:
+        self.context = context
+        self.dockerfile = dockerfile
+        self.name = name
+        self.path = path
+        self.build_args = build_args
+
+
+def read_inputs(args: argparse.Namespace, environment: Mapping[str, str]) -> Inputs:
+    """
+    Find and read what the arguments name.
+
+    Raises:
+        InvalidContext: the context or the Dockerfile cannot be read.
+        InvalidOption: a build argument without a name.
+        Unsupported: a context that is not a directory of this machine.
+    """
+    context = _context(args.context)
+    dockerfile, name, path = _dockerfile(args.file, context)
+    return Inputs(context, dockerfile, name, path, _build_args(args.build_arg, environment))
+
+
+def ignore_file(inputs: Inputs) -> bytes | None:
+    """
+    The bytes of the ignore file that applies, None where there is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    names = [f"{inputs.path}.dockerignore"] if inputs.path else []
+    for path in [*names, os.path.join(inputs.context, ".dockerignore")]:
+        try:
+            with open(path, "rb") as stream:
+                return stream.read()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return None
+
+
+def _context(text: str) -> str:
+    if text == "-" or "://" in text or text.startswith(("git@", "github.com/")):
+        raise _unsupported_context(text)
+    if not os.path.isdir(text):
+        from ..errors import InvalidContext
+
+        found = "is not a directory" if os.path.exists(text) else "does not exist"
+        raise InvalidContext(f"the build context {text} {found}")
+    return os.path.abspath(text)
+
+
+def _unsupported_context(text: str) -> Exception:
+    from ..errors import Unsupported
+
+    if text == "-":
+        return Unsupported(
+            "a build context from standard input is not supported",
+            hint="unpack it into a directory and name that",
+        )
+    return Unsupported(
+        f"a remote build context is not supported: {text}",
+        hint="clone or download it, then name the directory",
+    )
+
+
+def _dockerfile(file: str | None, context: str) -> tuple[bytes, str, str | None]:
+    if file == "-":
+        raw = sys.stdin.buffer.read(DOCKERFILE_LIMIT + 1)
+        return _bounded(raw, "standard input"), "-", None
+    if file:
+        path = file
+    else:
+        path = os.path.join(context, "Dockerfile")
+        if not os.path.exists(path) and os.path.exists(os.path.join(context, "Containerfile")):
+            path = os.path.join(context, "Containerfile")
+    name = file or os.path.basename(path)
+    try:
+        with open(path, "rb") as stream:
+            raw = stream.read(DOCKERFILE_LIMIT + 1)
+    except OSError as problem:
+        raise _unreadable(path, problem, named=bool(file)) from problem
+    return _bounded(raw, path), name, os.path.abspath(path)
+
+
+def _unreadable(path: str, problem: OSError, *, named: bool) -> Exception:
+    from ..errors import InvalidContext
+
+    if isinstance(problem, FileNotFoundError):
+        return InvalidContext(
+            f"cannot read the Dockerfile: {path} does not exist",
+            hint=None if named else "name it with -f FILE",
+        )
+    return InvalidContext(f"cannot read the Dockerfile: {path}: {problem.strerror}")
+
+
+def _bounded(raw: bytes, where: str) -> bytes:
+    if len(raw) > DOCKERFILE_LIMIT:
+        from ..errors import InvalidContext
+
+        raise InvalidContext(f"the Dockerfile {where} is larger than {DOCKERFILE_LIMIT} bytes")
+    return raw
+
+
+def _build_args(texts: list[str], environment: Mapping[str, str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            from ..errors import InvalidOption
+
+            raise InvalidOption(f"--build-arg {text!r}: the name is empty")
+        if equals:
+            pairs[name] = value
+        elif name in environment:
+            pairs[name] = environment[name]
+        # A bare name that the environment does not have is not passed at all, as docker does.
+    return pairs

@@ -1,0 +1,66 @@
+"""
+What a finished build leaves for scripts: the image ID on standard output, ``--iidfile``, ``--metadata-file``.
+
+Used by builds and by replays of recorded ones, so it takes plain values and imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # type checkers take the name for True; importing typing would take long
+    import argparse
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def report(answer: Mapping[str, Any], pushed: Mapping[str, str], args: argparse.Namespace) -> None:
+    """
+    Write everything that was asked for.
+
+    Args:
+        answer: the image's "id", its "descriptor" as JSON, its "names" and how many "steps" there were.
+        pushed: digests of manifests by the names that were pushed.
+        args: of the call.
+
+    Raises:
+        BuildError: a file cannot be written.
+    """
+    if args.iidfile:
+        _write(args.iidfile, answer["id"])
+    if args.metadata_file:
+        value = {
+            "containerimage.config.digest": answer["id"],
+            "containerimage.digest": next(iter(pushed.values()), answer["descriptor"]["digest"]),
+            "containerimage.descriptor": answer["descriptor"],
+            "image.name": answer["names"],
+            "pybuild.pushed": dict(pushed),
+            "pybuild.steps": answer["steps"],
+        }
+        _write(args.metadata_file, json.dumps(value, indent=2) + "\n")
+    # An archive on standard output must not be followed by anything.
+    to_stdout = any("dest=-" in text or text == "-" for text in args.output)
+    print(answer["id"], file=sys.stderr if to_stdout else sys.stdout)
+
+
+def _write(path: str, text: str) -> None:
+    """Write a small file atomically."""
+    temporary = f"{os.path.abspath(path)}.{os.getpid()}.tmp"
+    try:
+        try:
+            with open(temporary, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            os.replace(temporary, path)
+        except BaseException:
+            from contextlib import suppress
+
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as problem:
+        from ..errors import BuildError
+
+        raise BuildError(f"cannot write {path}: {problem.strerror}") from problem
