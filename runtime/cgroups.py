@@ -8,6 +8,7 @@ never dropped silently. See cgroups(7) and https://docs.kernel.org/admin-guide/c
 """
 
 import errno
+import fcntl
 import os
 import re
 import time
@@ -22,7 +23,7 @@ PARENT = "pybuild"
 _PERIOD = 100_000
 _V1_CONTROLLERS = ("memory", "cpu", "pids", "cpuset")
 _REMOVE_TRIES = 200
-_FORGOTTEN = 60.0
+_LOCK_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +135,7 @@ class ControlGroup:
     def __init__(self, identity: str) -> None:
         self._identity = identity
         self._directories: dict[str, str] = {}
+        self._locks: list[int] = []
         self.unified = ""
 
     @property
@@ -154,7 +156,7 @@ class ControlGroup:
             try:
                 if controller == "cpuset":
                     _inherit_cpuset(place, f"{place}/{PARENT}")
-                self._directories[controller] = _make(place, self._identity)
+                self._directories[controller] = self._made(place)
                 if controller == "cpuset":
                     _inherit_cpuset(f"{place}/{PARENT}", self._directories[controller])
                 self._apply(self._directories[controller], values)
@@ -166,11 +168,16 @@ class ControlGroup:
         try:
             if settings:
                 _enable(hierarchies.unified, settings)
-            self.unified = _make(hierarchies.unified, self._identity)
+            self.unified = self._made(hierarchies.unified)
             self._apply(self.unified, [item for values in settings.values() for item in values])
         except OSError as problem:
             if settings:
                 raise _refused(", ".join(settings), problem) from problem
+
+    def _made(self, place: str) -> str:
+        directory, lock = _make(place, self._identity)
+        self._locks.append(lock)
+        return directory
 
     def _apply(self, directory: str, values: list[tuple[str, str]]) -> None:
         for name, value in values:
@@ -202,6 +209,8 @@ class ControlGroup:
         """Remove the groups; the kernel lets go of a dead process a little after it was reaped."""
         for directory in (*self._directories.values(), *([self.unified] if self.unified else [])):
             _remove(directory)
+        while self._locks:
+            os.close(self._locks.pop())
         self._directories.clear()
         self.unified = ""
 
@@ -231,23 +240,41 @@ def sweep(hierarchies: Hierarchies) -> None:
     """
     Remove groups whose maker was killed before it could.
 
-    Only empty ones older than a minute, and never one of a living process: a group is empty for a moment
-    before its first process is born into it, and its maker may be invisible in another pid namespace.
+    A maker holds a lock on its groups, which the kernel drops with the process: process ids would say nothing
+    about makers in other pid namespaces. A group that still has processes stays.
     """
     for place in {*hierarchies.v1.values(), hierarchies.unified} - {""}:
         with suppress(OSError), os.scandir(f"{place}/{PARENT}") as entries:
             for entry in entries:
-                maker = entry.name.partition("-")[0]
-                if entry.is_dir() and maker.isdigit() and not os.path.exists(f"/proc/{maker}"):
+                if entry.name.partition("-")[0].isdigit():
                     with suppress(OSError):
-                        if time.time() - entry.stat().st_mtime > _FORGOTTEN:
-                            os.rmdir(entry.path)
+                        _sweep_one(entry.path)
 
 
-def _make(place: str, identity: str) -> str:
+def _sweep_one(directory: str) -> None:
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rmdir(directory)
+    finally:
+        os.close(lock)
+
+
+def _make(place: str, identity: str) -> tuple[str, int]:
+    """Make a group and lock it; return its path and the descriptor that holds the lock."""
     directory = f"{place}/{PARENT}/{identity}"
-    os.makedirs(directory, mode=0o755)
-    return directory
+    while True:
+        os.makedirs(directory, mode=0o755)
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for _ in range(_LOCK_TRIES):  # bounded: whoever may read the directory could hold a lock on it
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            time.sleep(0.001)
+        # Between the two, another process may have taken it for a leftover.
+        if os.path.isdir(directory):
+            return directory, lock
+        os.close(lock)
 
 
 def _inherit_cpuset(parent: str, child: str) -> None:

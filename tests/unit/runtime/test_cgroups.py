@@ -132,14 +132,15 @@ def test_without_bounds_nothing_is_needed() -> None:
 
 
 def test_forgotten_groups_are_swept(tmp_path: Path) -> None:
-    """Old empty groups of dead processes go; young ones, full ones and those of the living stay."""
-    parent = tmp_path / "pybuild"
-    for name in ("4194399-old", "4194399-young", "4194399-full", f"{os.getpid()}-mine", "other"):
-        (parent / name).mkdir(parents=True)
-        if name != "4194399-young":
-            os.utime(parent / name, (1, 1))
-    (parent / "4194399-full/process").mkdir()
-    os.utime(parent / "4194399-full", (1, 1))
-    cgroups.sweep(cgroups.Hierarchies(v1={}, unified=str(tmp_path)))
-    left = sorted(os.listdir(parent))
-    assert left == sorted(["4194399-young", "4194399-full", f"{os.getpid()}-mine", "other"])
+    """Empty groups whose maker is gone go; full ones, those in use and those of others stay."""
+    tree = cgroups.Hierarchies(v1={}, unified=str(tmp_path))
+    group = cgroups.make(f"{os.getpid()}-used", tree, Limits())
+    for name in ("4194399-forgotten", f"{os.getpid()}-forgotten", "4194399-full/process", "other"):
+        (tmp_path / "pybuild" / name).mkdir(parents=True)
+
+    cgroups.sweep(tree)
+    assert sorted(os.listdir(tmp_path / "pybuild")) == sorted(
+        ["4194399-full", f"{os.getpid()}-used", "other"]
+    )
+    group.close()
+    assert not os.path.exists(tmp_path / "pybuild" / f"{os.getpid()}-used")
