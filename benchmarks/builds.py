@@ -88,7 +88,7 @@ def assemble(
     wanted = args.contenders.split(",")
     field = []
     if "pybuild" in wanted:
-        field.append(contenders.pybuild(folder, Path(args.source).resolve(), args.python, archive))
+        field.append(contenders.pybuild(folder, args.python, archive))
     if machine.installed("dockerd") and {"buildkit", "classic"} & set(wanted):
         daemon.start()
         for buildkit, name in ((True, "buildkit"), (False, "classic")):
@@ -144,6 +144,7 @@ def main() -> None:
         daemon = contenders.Dockerd(folder, charged.parent)
         try:
             archive = contenders.base_archive(folder, source)
+            contenders.install(folder, source, args.python)
             compete(args, assemble(args, folder, archive, daemon), folder, charged)
         finally:
             daemon.stop()

@@ -20,16 +20,16 @@ import measuring
 
 BASE = "localhost/busybox:bench"
 IMAGE = "bench:latest"
+PACKAGES = ("builder", "registry", "runtime", "dockerfile_grammar", "oci_image")
 BRIDGE = "pbbench0"
 BRIDGE_ADDRESS = "172.29.7.1/24"
 _DAEMON_START_SECONDS = 60
 
 
-def run(command: list[str], env: dict[str, str], *, check: bool = True) -> None:
+def run(command: list[str], env: dict[str, str], *, check: bool = True, inherit: bool = True) -> None:
     """Run a command that is not measured."""
-    done = subprocess.run(
-        command, env={**os.environ, **env}, check=False, capture_output=True, text=True, errors="replace"
-    )
+    whole = {**os.environ, **env} if inherit else env
+    done = subprocess.run(command, env=whole, check=False, capture_output=True, text=True, errors="replace")
     if check and done.returncode:
         raise SystemExit(f"failed: {' '.join(command)}\n{done.stdout}{done.stderr}")
 
@@ -46,6 +46,7 @@ class Contender:
     forget: Callable[[], None]
     env: dict[str, str] = field(default_factory=dict)
     daemons: list[int] = field(default_factory=list)
+    inherit: bool = True
 
     def build(self, context: Path, *, network: str | None = None) -> list[str]:
         """The command of one build."""
@@ -55,21 +56,40 @@ class Contender:
     @property
     def environment(self) -> dict[str, str]:
         """The whole environment of the client."""
-        return {**os.environ, "PATH": machine.SYSTEM_PATH, **self.env}
+        return {**(os.environ if self.inherit else {}), "PATH": machine.SYSTEM_PATH, **self.env}
 
 
-def pybuild(folder: Path, source: Path, python: str, archive: Path, *, compression: str = "") -> Contender:
+def install(folder: Path, source: Path, python: str) -> Path:
+    """
+    Copy and compile pybuild's packages as pip does, and return the folder that holds them.
+
+    What is measured stays the same however the checkout changes meanwhile.
+    """
+    target = folder / "installed"
+    for package in PACKAGES:
+        shutil.copytree(source / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+    run([python, "-m", "compileall", "-q", "-j", "0", str(target)], {})
+    return target
+
+
+def own_environment(installed: Path) -> dict[str, str]:
+    """The environment of our own processes: an installation, with Python's ordinary settings."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**inherited, "PATH": machine.SYSTEM_PATH, "PYTHONPATH": str(installed)}
+
+
+def pybuild(folder: Path, python: str, archive: Path, *, compression: str = "") -> Contender:
     """Ourselves, as an ordinary installation starts us; cold means a new store with the base image."""
     name = f"pybuild {compression}".strip()
     store = folder / name.replace(" ", "-")
     # -P: the working directory must not stand in for a package.
     command = [python, "-P", "-m", "builder"]
-    env = {"PYBUILD_ROOT": str(store), "PYTHONPATH": str(source)}
+    env = {**own_environment(folder / "installed"), "PYBUILD_ROOT": str(store)}
     form = ["--compression", compression] if compression else []
 
     def forget() -> None:
         shutil.rmtree(store, ignore_errors=True)
-        run([*command, "import", str(archive), BASE], env)
+        run([*command, "import", str(archive), BASE], env, inherit=False)
 
     forget()
     return Contender(
@@ -80,6 +100,7 @@ def pybuild(folder: Path, source: Path, python: str, archive: Path, *, compressi
         [*command, "tag"],
         forget,
         env,
+        inherit=False,
     )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cases
+import contenders
 import load
 import machine
 import measuring
@@ -316,7 +317,8 @@ def main() -> None:
         source = Path(args.source).resolve()
         if not args.no_header:
             machine.emit(machine.describe(folder, source), args.output)
-        field = available(args.servers.split(","), folder / "servers", source, args.python)
+        installed = contenders.install(folder, source, args.python)
+        field = available(args.servers.split(","), folder / "servers", installed, args.python)
         benchmark = Benchmark(folder, args.scale, args.seconds)
         groups = {
             "start": benchmark.starts,

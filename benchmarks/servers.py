@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import contenders
 import load
 import machine
 import measuring
@@ -44,7 +45,7 @@ class Server:
 
     name: str
     folder: Path
-    source: Path
+    installed: Path
     python: str
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -67,7 +68,7 @@ class Server:
         if self.name == "pybuild":
             command = [self.python, "-P", "-m", "builder", "registry"]
             command += ["--listen", self.host, "--root", str(root)]
-            env["PYTHONPATH"] = str(self.source)
+            env = contenders.own_environment(self.installed)
         else:
             settings = self.folder / f"{self.name}.yml"
             settings.write_text(_CONFIGURATION.format(root=root, port=self.port))
@@ -114,11 +115,11 @@ class Server:
         return self.start()
 
 
-def available(names: list[str], folder: Path, source: Path, python: str) -> list[Server]:
+def available(names: list[str], folder: Path, installed: Path, python: str) -> list[Server]:
     """The servers that are wanted and installed, not started yet."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        Server(name, folder, source, python)
+        Server(name, folder, installed, python)
         for name in names
         if name == "pybuild" or machine.installed("docker-registry")
     ]

@@ -142,13 +142,10 @@ def assemble(
 ) -> tuple[list[Contender], list[Contender]]:
     """Who pushes and who pulls, of those that are wanted and installed."""
     wanted = args.contenders.split(",")
-    source = Path(args.source).resolve()
     pushing, pulling = [], []
     if "pybuild" in wanted:
-        pushing += [
-            contenders.pybuild(folder, source, args.python, archive, compression=form) for form in FORMS
-        ]
-        pulling.append(contenders.pybuild(folder, source, args.python, archive))
+        pushing += [contenders.pybuild(folder, args.python, archive, compression=form) for form in FORMS]
+        pulling.append(contenders.pybuild(folder, args.python, archive))
     if "docker" in wanted and machine.installed("dockerd"):
         daemon.start()
         docker = contenders.docker(daemon, archive, buildkit=True)
@@ -202,7 +199,8 @@ def main() -> None:
             machine.emit(machine.describe(folder, source), args.output)
         daemon = contenders.Dockerd(folder, charged.parent)
         wanted = [args.server] if args.server else ["distribution", "pybuild"]
-        server = available(wanted, folder / "servers", source, args.python)[0]
+        installed = contenders.install(folder, source, args.python)
+        server = available(wanted, folder / "servers", installed, args.python)[0]
         try:
             archive = contenders.base_archive(folder, source)
             cases.make(folder / "contexts", ["t"], contenders.BASE, cases.Sizes(args.scale))
