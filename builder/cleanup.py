@@ -18,6 +18,7 @@ from oci_image.store.gc import mark, sweep
 
 from .cache import SqliteCacheIndex
 from .local import LocalStore
+from .recorded import forget, last_uses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +63,20 @@ def _forget(
     """Forget records; returns how many, and the layers of those that stay."""
     kept: set[Digest] = set()
     forgotten = 0
+    replayed = last_uses(store.state)
     with open_cache(store) as cache:
         if cache is None:
             return 0, kept
-        for key, record, used in list(cache.items()):
+        for key, record, looked_up in list(cache.items()):
+            used = max(looked_up, replayed.get(str(key), 0.0))
             if everything or (unused_since is not None and used < unused_since):
                 forgotten += 1
                 if not dry_run:
                     cache.forget(key)
             else:
                 kept.update(layer.descriptor.digest for layer in record.layers)
+    if forgotten and not dry_run:
+        forget(store.state)
     return forgotten, kept
 
 
