@@ -68,8 +68,15 @@ def install(folder: Path, source: Path, python: str) -> Path:
     target = folder / "installed"
     for package in PACKAGES:
         shutil.copytree(source / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (target / "bin").mkdir()
+    (target / "bin" / "pybuild").write_text("from builder.cli.main import entry\n\nentry()\n")
     run([python, "-m", "compileall", "-q", "-j", "0", str(target)], {})
     return target
+
+
+def own_command(installed: Path, python: str) -> list[str]:
+    """The start of our own commands, a script as pip writes it."""
+    return [python, str(installed / "bin" / "pybuild")]
 
 
 def own_environment(installed: Path) -> dict[str, str]:
@@ -82,8 +89,7 @@ def pybuild(folder: Path, python: str, archive: Path, *, compression: str = "") 
     """Ourselves, as an ordinary installation starts us; cold means a new store with the base image."""
     name = f"pybuild {compression}".strip()
     store = folder / name.replace(" ", "-")
-    # -P: the working directory must not stand in for a package.
-    command = [python, "-P", "-m", "builder"]
+    command = own_command(folder / "installed", python)
     env = {**own_environment(folder / "installed"), "PYBUILD_ROOT": str(store)}
     form = ["--compression", compression] if compression else []
 

@@ -66,8 +66,8 @@ class Server:
         root.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "PATH": machine.SYSTEM_PATH}
         if self.name == "pybuild":
-            command = [self.python, "-P", "-m", "builder", "registry"]
-            command += ["--listen", self.host, "--root", str(root)]
+            command = contenders.own_command(self.installed, self.python)
+            command += ["registry", "--listen", self.host, "--root", str(root)]
             env = contenders.own_environment(self.installed)
         else:
             settings = self.folder / f"{self.name}.yml"
