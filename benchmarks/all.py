@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import machine
 import workspace
 
 HERE = Path(__file__).resolve().parent
@@ -21,21 +20,20 @@ SCRIPTS = ("builds.py", "registry.py", "transfers.py")
 
 
 def main() -> None:
-    """Describe the machine, then run the scripts."""
+    """Run the scripts."""
     args = workspace.arguments(__doc__).parse_args()
     passed = ["--scale", str(args.scale), "--runs", str(args.runs), "--source", args.source]
-    passed += ["--python", args.python, "--no-header"]
+    passed += ["--python", args.python]
     for name in ("folder", "loop_image", "output", "json"):
         value = getattr(args, name)
         if value:
             passed += [f"--{name.replace('_', '-')}", value]
-    with workspace.workspace(args.folder, None) as folder:
-        machine.emit(machine.describe(folder, Path(args.source).resolve()), args.output)
-    failed = [
-        script
-        for script in SCRIPTS
-        if subprocess.run([sys.executable, HERE / script, *passed], check=False).returncode
-    ]
+    failed = []
+    for script in SCRIPTS:
+        # The first one describes the machine: it knows the file system of the data.
+        quiet = ["--no-header"] if script != SCRIPTS[0] else []
+        if subprocess.run([sys.executable, HERE / script, *passed, *quiet], check=False).returncode:
+            failed.append(script)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
