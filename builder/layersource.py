@@ -116,7 +116,10 @@ class StoreLayers:
             stream = open_decompressed(stream)
         if layer.diff_id in self._verified:
             return stream
-        return cast("BinaryIO", _Verifying(stream, layer.diff_id, self._verified))
+        return cast(
+            "BinaryIO",
+            _Verifying(stream, layer.diff_id, self._verified, lambda problem: self._examine(layer, problem)),
+        )
 
     def read(self, layer: Layer, offset: int, size: int) -> bytes:
         """
@@ -176,10 +179,36 @@ class StoreLayers:
                 index = build_index(stream)
                 while stream.read(_BLOCK):
                     pass  # to the end, where the digest is known
+            except ImageError as problem:
+                self._examine(layer, problem)
+                raise
             finally:
                 stream.close()
             self._keep(self._path("index", layer.diff_id), index.to_bytes())
         return index
+
+    def _examine(self, layer: Layer, problem: ImageError) -> None:
+        """
+        See whether a layer that cannot be used was damaged in the store; it is removed then.
+
+        Whatever has it can give it again then: a registry, or the steps that made it.
+
+        Raises:
+            VerificationFailed: it was damaged.
+        """
+        resting = self._resting(layer)
+        if resting is None:
+            return
+        hasher = Hasher(resting.digest.algorithm)
+        with self._blobs.open(resting.digest) as stream:
+            while data := stream.read(_BLOCK):
+                hasher.update(data)
+        if hasher.digest() != resting.digest:
+            self._blobs.delete(resting.digest)
+            raise VerificationFailed(
+                f"layer {resting.digest} was damaged in the store, and is removed from it now",
+                hint="try again: it is fetched or built once more; if that fails, pull or import its image",
+            ) from problem
 
     def _keep(self, path: str, data: bytes) -> None:
         temporary = self._scratch.new_path("index")
@@ -232,8 +261,15 @@ class StoreLayers:
 class _Verifying(io.RawIOBase):
     """Passes bytes on and compares their digest at the end."""
 
-    def __init__(self, stream: BinaryIO, expected: Digest, verified: set[Digest]) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        expected: Digest,
+        verified: set[Digest],
+        examine: Callable[[ImageError], None],
+    ) -> None:
         self._stream = stream
+        self._examine = examine
         self._expected = expected
         self._verified = verified
         self._hasher = Hasher(expected.algorithm)
@@ -243,17 +279,23 @@ class _Verifying(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(size)
+        try:
+            data = self._stream.read(size)
+        except ImageError as problem:
+            self._examine(problem)
+            raise
         if data:
             self._hasher.update(data)
         if not self._over and (size < 0 or (not data and size)):
             self._over = True
             actual = self._hasher.digest()
             if actual != self._expected:
-                raise VerificationFailed(
+                broken = VerificationFailed(
                     f"a layer should have the diff_id {self._expected}, but its content is {actual}",
-                    hint="the image is broken, or was changed on its way; pull it again",
+                    hint="the image is broken: its configuration does not belong to its layers",
                 )
+                self._examine(broken)
+                raise broken
             self._verified.add(self._expected)
         return data
 
