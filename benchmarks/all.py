@@ -7,6 +7,7 @@ Markdown: the description of the machine, then their tables. Takes an hour or mo
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,21 @@ HERE = Path(__file__).resolve().parent
 SCRIPTS = ("builds.py", "registry.py", "transfers.py")
 
 
+def run(command: list[str]) -> int:
+    """Run a script; if we are ended, it is ended tidily."""
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+
+
 def main() -> None:
     """Run the scripts."""
     args = workspace.arguments(__doc__).parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     passed = ["--scale", str(args.scale), "--runs", str(args.runs), "--source", args.source]
     passed += ["--python", args.python]
     for name in ("folder", "loop_image", "output", "json"):
@@ -32,7 +45,7 @@ def main() -> None:
     for script in SCRIPTS:
         # The first one describes the machine: it knows the file system of the data.
         quiet = ["--no-header"] if script != SCRIPTS[0] else []
-        if subprocess.run([sys.executable, HERE / script, *passed, *quiet], check=False).returncode:
+        if run([sys.executable, str(HERE / script), *passed, *quiet]):
             failed.append(script)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")

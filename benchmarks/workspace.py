@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,8 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def go_apart() -> None:
-    """Start this program again in namespaces of its own, if we are root and have not yet done so."""
+    """Start this program again in namespaces of its own, if we are root; let SIGTERM end it tidily."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     if os.geteuid() != 0 or os.environ.get(_APART):
         return
     command = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", _INSIDE, "sh"]
