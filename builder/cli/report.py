@@ -48,10 +48,11 @@ def report(answer: Mapping[str, Any], pushed: Mapping[str, str], args: argparse.
 
 def _write(path: str, text: str) -> None:
     """Write a small file atomically."""
-    temporary = f"{os.path.abspath(path)}.{os.getpid()}.tmp"
+    temporary = f"{os.path.abspath(path)}.{os.urandom(4).hex()}.tmp"
     try:
+        stream = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - what was not made is not removed
         try:
-            with open(temporary, "w", encoding="utf-8") as stream:
+            with stream:
                 stream.write(text)
             os.replace(temporary, path)
         except BaseException:

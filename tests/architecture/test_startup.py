@@ -21,7 +21,8 @@ STANDARD = words(
     __future__ _bisect _blake2 _collections _functools _hashlib _json _locale _md5 _operator _sha1 _sha2
     _sha256 _sha3 _sha512 _sre _struct argparse collections collections.abc copyreg enum errno functools
     gettext hashlib importlib importlib._bootstrap importlib._bootstrap_external itertools json json.decoder
-    json.encoder json.scanner keyword locale operator re re._casefix re._compiler re._constants re._parser reprlib signal struct types warnings
+    json.encoder json.scanner keyword locale operator re re._casefix re._compiler re._constants re._parser
+    reprlib signal struct types warnings
     """
 )
 """What the replay of a build may load of the standard library, beside what the interpreter loads itself."""

@@ -1,6 +1,7 @@
 """Recorded builds: what lets a record be written, what it survives, and that a replay tells the same."""
 
 import argparse
+import hashlib
 import json
 import os
 import pty
@@ -533,3 +534,38 @@ def test_arguments_that_are_not_in_the_key_only_report(project):
     options = {action.dest for action in parser()._actions if isinstance(action, argparse.Action)}
 
     assert options == in_key | never | reports
+
+
+def test_a_base_of_an_index_hangs_on_what_is_here(project):
+    """When a better fitting manifest of an index arrives, the base may be another image."""
+    project.build("-t", "one:1")
+    project.build("-t", "two:1", "--label", "a=b")
+    path = project.root / "index.json"
+    document = json.loads(path.read_text())
+    entries = document["manifests"]
+    platform = {"os": "linux", "architecture": os.uname().machine.replace("x86_64", "amd64")}
+    index = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [
+            {**{k: v for k, v in entry.items() if k != "annotations"}, "platform": platform}
+            for entry in entries
+        ],
+    }
+    raw = json.dumps(index).encode()
+    digest = hashlib.sha256(raw).hexdigest()
+    blobs = project.root / "blobs" / "sha256"
+    (blobs / digest).write_bytes(raw)
+    base = {"mediaType": index["mediaType"], "digest": f"sha256:{digest}", "size": len(raw)}
+    base["annotations"] = {"io.containerd.image.name": "docker.io/library/base:1"}
+    path.write_text(json.dumps({**document, "manifests": [*entries, base]}))
+    first = blobs / entries[0]["digest"].removeprefix("sha256:")
+    content = first.read_bytes()
+    first.unlink()
+    project.write("Dockerfile", "FROM base:1\nCOPY a.txt /other\n")
+    image = project.recorded()
+
+    first.write_bytes(content)
+
+    assert project.record() is None
+    assert project.build()[0] != image
