@@ -22,6 +22,7 @@ _ENVIRONMENT_ERRORS = frozenset(("NotPermitted", "StoreProblem", "SetupFailed"))
 _ENVIRONMENT_NUMBERS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE))
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~]?)")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FULL_HINT = "free some space, run 'pybuild prune', or choose another place for the store with --root"
 _LONGEST_EXCERPT = 24
 _LONGEST_TAIL = 60
 _FRAME = 3
@@ -43,7 +44,7 @@ def render(problem: BaseException, verb: str) -> int:
         out.append(f"{span.filename}:{span.start_line}")
     message = getattr(problem, "message", None) or str(problem)
     out.append("error: " + "\n".join(visible(line) for line in message.splitlines()))
-    hint = getattr(problem, "hint", None)
+    hint = getattr(problem, "hint", None) or (_FULL_HINT if os.strerror(errno.ENOSPC) in tail else None)
     if hint:
         out += ["", f"hint: {visible(hint)}"]
     out += [f"note: {visible(note)}" for note in getattr(problem, "__notes__", [])]
@@ -116,7 +117,7 @@ def _outside(problem: BaseException, verb: str) -> int:
         place = f": {problem.filename}" if problem.filename else ""
         _say(f"error: {problem.strerror}{visible(place)}")
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            _say("\nhint: free some space, run 'pybuild prune', or choose another place with --root")
+            _say(f"\nhint: {_FULL_HINT}")
         return ENVIRONMENT if verb != "run" else 125
     traceback.print_exception(problem, file=sys.stderr)
     _say("\nerror: this is a bug in pybuild; please report it with the lines above and the Dockerfile")

@@ -15,7 +15,7 @@ from oci_image.layer.encoders import Encoder, parse_encoder
 from oci_image.platform import Platform
 from oci_image.reference import Reference
 
-from ..errors import InvalidOption
+from ..errors import CannotResolve, InvalidOption
 from ..events import EventSink, TaskDone, TaskProgress, TaskStarted, discard
 from ..local import LocalStore
 from .settings import VERSION, Settings
@@ -57,19 +57,24 @@ class Fetcher:
         Layers from wherever they are known to be.
 
         Raises:
-            NotFound, RegistryError: one is not to be had.
+            NotFound, CannotResolve: one is not to be had.
         """
         from registry.client.fetching import fetch_layers
+        from registry.errors import RegistryError
 
         with _task(self.sink, "fetching base layers") as report:
             async with open_transport(self._settings) as transport:
-                await fetch_layers(
-                    transport,
-                    [layer.descriptor for layer in layers],
-                    self._store.blobs,
-                    notes=self._store.notes,
-                    on_progress=report,
-                )
+                try:
+                    await fetch_layers(
+                        transport,
+                        [layer.descriptor for layer in layers],
+                        self._store.blobs,
+                        notes=self._store.notes,
+                        on_progress=report,
+                    )
+                except RegistryError as problem:
+                    message = f"cannot fetch the layers of the base: {problem.message}"
+                    raise CannotResolve(message, hint=problem.hint) from problem
 
 
 async def pull_image(

@@ -7,6 +7,7 @@ first, because the header of an archive's member states its size.
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from oci_image.documents import Document, Manifest, author_manifest
 from oci_image.image import Image, Layer
 from oci_image.layer.compression import Encoder, compress
 from oci_image.store.base import BlobStore
+from oci_image.verify import VerifyingReader
 
 Opener = Callable[[], BinaryIO]
 
@@ -39,14 +41,14 @@ class PackedImage:
         self.blobs: list[tuple[Descriptor, Opener]] = []
         layers = tuple(self._layer(layer) for layer in image.layers)
         config = image.config
-        self.blobs.append((config.descriptor, lambda: store.open(config.digest)))
+        self.blobs.append((config.descriptor, lambda: _verified(store, config.descriptor)))
         self.manifest = _manifest(image, layers)
         self.config = config
 
     def _layer(self, layer: Layer) -> Descriptor:
         resting = layer.descriptor
         if self._encoder.kind == "none" or mediatypes.layer_compression(resting.media_type) != "none":
-            self.blobs.append((resting, lambda: self._store.open(resting.digest)))
+            self.blobs.append((resting, lambda: _verified(self._store, resting)))
             return resting
         path, packed = self._compress(layer)
         self.blobs.append((packed, lambda: open(path, "rb")))  # noqa: SIM115 - the writer closes it
@@ -55,7 +57,7 @@ class PackedImage:
     def _compress(self, layer: Layer) -> tuple[str, Descriptor]:
         hasher = Hasher()
         descriptor, path = tempfile.mkstemp(dir=self._scratch)
-        with os.fdopen(descriptor, "wb") as out, self._store.open(layer.descriptor.digest) as stream:
+        with os.fdopen(descriptor, "wb") as out, _verified(self._store, layer.descriptor) as stream:
             for chunk in compress(stream, self._encoder, threads=os.cpu_count() or 1):
                 hasher.update(chunk)
                 out.write(chunk)
@@ -68,6 +70,11 @@ class PackedImage:
             annotations=layer.descriptor.annotations,
         )
         return path, packed
+
+
+def _verified(store: BlobStore, blob: Descriptor) -> BinaryIO:
+    """A blob whose last bytes come only if all of them are those that its digest promises."""
+    return io.BufferedReader(VerifyingReader(store.open(blob.digest), blob))
 
 
 def _manifest(image: Image, layers: tuple[Descriptor, ...]) -> Document[Manifest]:

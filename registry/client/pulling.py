@@ -216,12 +216,14 @@ class _Pull:
 
     async def _keep(self, raw: bytes, descriptor: Descriptor) -> None:
         def write() -> None:
+            with suppress(NotFound, VerificationFailed):
+                read_blob(self._blobs, descriptor)
+                return  # it is here, and intact
             with self._blobs.writer(descriptor.digest.algorithm) as sink:
                 sink.write(raw)
                 sink.commit(descriptor.digest)
 
-        if not is_here(self._blobs, descriptor):
-            await asyncio.to_thread(write)
+        await asyncio.to_thread(write)
 
     def _check_layers(self, manifest: Manifest, config: Document[ImageConfig], what: str) -> None:
         diff_ids = config.value.diff_ids
