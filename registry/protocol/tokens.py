@@ -51,6 +51,7 @@ class Claims:
     not_before: int | None = None
     identifier: str = ""
     access: tuple[Scope, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The claim set."""
@@ -68,6 +69,8 @@ class Claims:
         }
         if self.identifier:
             value["jti"] = self.identifier
+        if self.groups:
+            value["groups"] = list(self.groups)
         return value
 
 
@@ -179,7 +182,8 @@ def _read_claims(value: dict[str, Any], audience: str) -> Claims:
         expires_at=_time(value, "exp") or 0,
         not_before=_time(value, "nbf"),
         identifier=str(value.get("jti") or ""),
-        access=_read_access(value.get("access")),
+        access=read_access(value.get("access")),
+        groups=read_groups(value.get("groups")),
     )
 
 
@@ -192,7 +196,13 @@ def _time(value: dict[str, Any], name: str) -> int | None:
     return int(found)
 
 
-def _read_access(value: object) -> tuple[Scope, ...]:
+def read_groups(value: object) -> tuple[str, ...]:
+    """The groups of a claim; empty for one that is no list."""
+    return tuple(row for row in value if isinstance(row, str)) if isinstance(value, list) else ()
+
+
+def read_access(value: object) -> tuple[Scope, ...]:
+    """The scopes of the claim ``access``; rows without the form are skipped."""
     rows = value if isinstance(value, list) else []
     return tuple(
         Scope(

@@ -22,9 +22,9 @@ from ..protocol.challenges import Scope, repository_scope
 from ..protocol.errors import ErrorCode
 from ..protocol.routes import Resource
 from . import blobs, manifests, referrers, tags, uploads
-from .auth import Authenticator, BasicAuthenticator, anonymous
-from .config import AnonymousAuth, BasicAuth, RegistryConfig
-from .htpasswd import PasswordFile
+from .access import open_access
+from .auth import Authenticator
+from .config import RegistryConfig
 from .metadata import MetadataCache
 from .middleware import add_headers, answer_errors
 from .requests import Call, check_repository
@@ -38,7 +38,6 @@ _TOKEN_PATH = "/token"  # noqa: S105 - an address
 _EXPIRY_PERIOD = 600.0
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
-WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 async def _base(_call: Call) -> web.StreamResponse:
@@ -87,13 +86,11 @@ def create_app(
     Raises:
         InvalidConfiguration: the settings for authentication cannot be used.
     """
-    token_endpoint: WebHandler | None = None
-    if authenticator is None:
-        authenticator, token_endpoint = _authenticator(config)
+    access = open_access(config)
     state = ServerState(
         config=config,
         store=store,
-        authenticator=authenticator,
+        authenticator=access.authenticator if authenticator is None else authenticator,
         threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="registry"),
         metadata=MetadataCache(),
         verified=VerifiedBlobs(config.verify_window),
@@ -102,22 +99,11 @@ def create_app(
     app[STATE] = state
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_background)
-    if token_endpoint is not None:
-        app.router.add_route("*", _TOKEN_PATH, token_endpoint)
+    if access.token_endpoint is not None and authenticator is None:
+        app.router.add_route("*", _TOKEN_PATH, access.token_endpoint)
     # The body is invited by the handler that wants it, after the caller was checked.
     app.router.add_route("*", "/{path:.*}", _dispatch, expect_handler=_expect)
     return app
-
-
-def _authenticator(config: RegistryConfig) -> tuple[Authenticator, WebHandler | None]:
-    if isinstance(config.auth, AnonymousAuth):
-        return anonymous, None
-    if isinstance(config.auth, BasicAuth):
-        return BasicAuthenticator(PasswordFile(config.auth.htpasswd), config.auth.realm), None
-    from .issuer import TokenIssuer  # loads cryptography
-
-    issuer = TokenIssuer(config.auth)
-    return issuer, issuer.answer
 
 
 async def _expect(_request: web.Request) -> None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from ..errors import Unauthorized
+from ..errors import Denied, Unauthorized
 from ..protocol.challenges import Challenge, Scope, basic, repository_scope
 from .htpasswd import PasswordFile
+from .rights import Principal, Rights
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class Caller:
         name: the user; empty for an anonymous caller.
         grants: what this request's credentials allow; None for everything.
         may_read: whether the *user* may pull from a repository, whatever this request's token was asked for.
+        may_list: whether a repository may be shown to the user in lists.
     """
 
     name: str = ""
     grants: tuple[Scope, ...] | None = None
     may_read: Callable[[str], bool] | None = None
+    may_list: Callable[[str], bool] | None = None
 
     def may(self, wanted: Scope) -> bool:
         """Whether every action of the scope is granted."""
@@ -83,19 +86,68 @@ def read_basic(header: str) -> tuple[str, str] | None:
     return (user, password) if colon else None
 
 
+def known_caller(who: Principal, rights: Rights, grants: tuple[Scope, ...]) -> Caller:
+    """A caller for whom rules decide."""
+    return Caller(
+        who.name,
+        grants,
+        may_read=lambda repository: rights.may(who, repository, "pull"),
+        may_list=lambda repository: rights.may(who, repository, "catalog"),
+    )
+
+
+def admit(who: Principal, rights: Rights, scopes: tuple[Scope, ...]) -> Caller:
+    """
+    The caller, who may do what the scopes say.
+
+    Raises:
+        Denied: the rules do not allow it.
+    """
+    if not all(rights.covers(who, scope) for scope in scopes):
+        raise Denied
+    return known_caller(who, rights, scopes)
+
+
+class RuledAnonymity:
+    """Asks nobody for credentials, and lets rules decide what everybody may do."""
+
+    def __init__(self, rights: Rights) -> None:
+        self._rights = rights
+
+    async def __call__(self, _request: web.Request, scopes: tuple[Scope, ...]) -> Caller:
+        """An anonymous caller."""
+        return admit(Principal(), self._rights, scopes)
+
+
 class BasicAuthenticator:
     """Asks for a user name and a password with every request."""
 
-    def __init__(self, passwords: PasswordFile, realm: str) -> None:
+    def __init__(self, passwords: PasswordFile, realm: str, rights: Rights) -> None:
         self._passwords = passwords
         self._challenge = basic(realm)
+        self._rights = rights
 
-    async def __call__(self, request: web.Request, _scopes: tuple[Scope, ...]) -> Caller:
+    async def __call__(self, request: web.Request, scopes: tuple[Scope, ...]) -> Caller:
         """The user of the request."""
-        header = request.headers.get("Authorization", "")
-        credentials = read_basic(header)
+        credentials = read_basic(request.headers.get("Authorization", ""))
         if credentials is None:
             raise unauthorized(self._challenge)
         if not await self._passwords.check(*credentials):
             raise unauthorized(self._challenge, "invalid user name or password")
-        return Caller(credentials[0])
+        return admit(Principal(credentials[0]), self._rights, scopes)
+
+
+class CertificateAuthenticator:
+    """Knows callers by their client certificates, and leaves those with other credentials to `others`."""
+
+    def __init__(
+        self, others: Authenticator, name_of: Callable[[web.Request], Principal | None], rights: Rights
+    ) -> None:
+        self._others = others
+        self._name_of = name_of
+        self._rights = rights
+
+    async def __call__(self, request: web.Request, scopes: tuple[Scope, ...]) -> Caller:
+        """The caller; credentials that are sent count more than the certificate."""
+        who = None if "Authorization" in request.headers else self._name_of(request)
+        return await self._others(request, scopes) if who is None else admit(who, self._rights, scopes)

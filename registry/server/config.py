@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InvalidConfiguration
+from .rights import Rule
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
+CLIENT_NAMES = ("common_name", "email", "dns", "uri")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,28 @@ class BasicAuth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalIssuer:
+    """
+    Somebody else whose signed tokens (JWT) say who a caller is.
+
+    Attributes:
+        issuer: the claim ``iss`` of its tokens.
+        audience: what their claim ``aud`` must name.
+        jwks: its public keys: a file, which is read again when it changes, or an https URL.
+        user_claim: the claim that names the user.
+        groups_claim: the claim that lists groups; it may be absent.
+        trust_access: whether the claim ``access`` decides what a token allows, in place of the rules.
+    """
+
+    issuer: str
+    audience: str
+    jwks: str
+    user_claim: str = "sub"
+    groups_claim: str = "groups"
+    trust_access: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAuth:
     """
     Bearer tokens from the server's own ``/token`` endpoint.
@@ -43,6 +68,7 @@ class TokenAuth:
         service: the audience of the tokens.
         lifetime: seconds for which a token is valid, at least 60.
         realm: the URL of the token endpoint as clients see it; empty to derive it from each request.
+        issuers: others whose tokens are accepted, also as passwords.
     """
 
     htpasswd: str = ""
@@ -51,6 +77,7 @@ class TokenAuth:
     service: str = "registry"
     lifetime: int = 300
     realm: str = ""
+    issuers: tuple[ExternalIssuer, ...] = ()
 
 
 Auth = AnonymousAuth | BasicAuth | TokenAuth
@@ -58,10 +85,31 @@ Auth = AnonymousAuth | BasicAuth | TokenAuth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """The PEM files of a certificate chain and its key."""
+    """
+    The PEM files of a certificate chain and its key; they are read again when they change.
+
+    Attributes:
+        certificate: the chain, the server's own certificate first.
+        key: the key, which is not encrypted.
+        client_ca: authorities whose client certificates say who a caller is; empty for none.
+        client_required: whether connections without such a certificate are refused.
+        client_name: where the user's name is: ``common_name``, ``email``, ``dns`` or ``uri``.
+    """
 
     certificate: str
     key: str
+    client_ca: str = ""
+    client_required: bool = False
+    client_name: str = "common_name"
+
+    def __post_init__(self) -> None:
+        if self.client_name not in CLIENT_NAMES:
+            raise InvalidConfiguration(
+                f"{self.client_name!r} is not a place for the user's name in a certificate",
+                hint=f"choose one of {', '.join(CLIENT_NAMES)}",
+            )
+        if self.client_required and not self.client_ca:
+            raise InvalidConfiguration("to require client certificates, name the authorities (client_ca)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +123,9 @@ class RegistryConfig:
         root: directory of the content; empty to keep it in memory.
         read_only: whether pushes and deletions are refused.
         delete_enabled: whether manifests, tags and blobs may be deleted.
-        auth: who may do what.
+        auth: how callers say who they are.
+        rights: who may do what; without rules, users may do everything, and others what `auth` says.
+        groups: members of the groups that rules name.
         tls: certificate and key; None for plain HTTP.
         manifest_limit: largest accepted manifest in bytes.
         verify_references: whether manifests must only refer to content that the repository has.
@@ -95,6 +145,8 @@ class RegistryConfig:
     read_only: bool = False
     delete_enabled: bool = True
     auth: Auth = field(default_factory=AnonymousAuth)
+    rights: tuple[Rule, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     tls: TlsFiles | None = None
     manifest_limit: int = MANIFEST_LIMIT
     verify_references: bool = True
@@ -118,6 +170,11 @@ class RegistryConfig:
             raise InvalidConfiguration("periods of time must not be negative")
         if min(self.header_seconds, self.stall_seconds) <= 0:
             raise InvalidConfiguration("the patience with clients must be more than no time")
+        if isinstance(self.auth, BasicAuth) and any(rule.anonymous for rule in self.rights):
+            raise InvalidConfiguration(
+                "rights for anonymous callers need authentication by tokens",
+                hint="with passwords in every request, clients cannot tell which requests need none",
+            )
         if isinstance(self.auth, TokenAuth) and self.auth.lifetime < 60:
             raise InvalidConfiguration(
                 "the lifetime of tokens must be at least 60 seconds",

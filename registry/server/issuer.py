@@ -2,7 +2,7 @@
 The server's own token endpoint, and the authenticator that accepts its tokens.
 
 Invariants: a token grants the part of the request that the caller may have, which may be nothing, and that is
-no error; wrong credentials are one; tokens are signed with the server's key and accepted from nobody else.
+no error; wrong credentials are one; tokens are accepted that the server's key signed, or a configured issuer.
 Governing source: distribution's token authentication specification ("How to authenticate", "OAuth2 token").
 """
 
@@ -15,13 +15,15 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ..errors import ApiError, InvalidConfiguration, MalformedMessage
+from ..errors import ApiError, Denied, InvalidConfiguration, MalformedMessage
 from ..protocol import tokens
-from ..protocol.challenges import Scope, basic, bearer, parse_scopes, repository_scope
+from ..protocol.challenges import Scope, basic, bearer, parse_scopes
 from ..protocol.errors import ErrorCode
-from .auth import Caller, read_basic, unauthorized
+from .auth import Caller, admit, known_caller, read_basic, unauthorized
 from .config import TokenAuth
+from .external import ExternalTokens, Vouched
 from .htpasswd import PasswordFile
+from .rights import Principal, Rights
 
 _PATH = "/token"
 _SCOPES_LIMIT = 100
@@ -29,16 +31,18 @@ _REMEMBER_LIMIT = 4096
 
 
 class TokenIssuer:
-    """Issues tokens and checks them; an authenticator of the server."""
+    """Issues tokens, and accepts its own and those of external issuers; an authenticator of the server."""
 
-    def __init__(self, config: TokenAuth, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, config: TokenAuth, rights: Rights, clock: Callable[[], float] = time.time) -> None:
         self._config = config
+        self._rights = rights
         self._clock = clock
         self._key = _load_key(config.key)
         self._public = {tokens.key_id(self._key.public_key()): self._key.public_key()}
-        self._passwords = PasswordFile(config.htpasswd) if config.htpasswd else None
+        self.passwords = PasswordFile(config.htpasswd) if config.htpasswd else None
+        self._external = _external(config)
         self._issuer = config.service
-        self._known: dict[str, tokens.Claims] = {}
+        self._known: dict[str, Vouched] = {}
 
     async def __call__(self, request: web.Request, scopes: tuple[Scope, ...]) -> Caller:
         """The caller whose token covers the scopes."""
@@ -46,31 +50,42 @@ class TokenIssuer:
         if scheme.lower() != "bearer" or not token.strip():
             raise unauthorized(bearer(self._realm(request), self._config.service, scopes))
         try:
-            claims = self._verify(token.strip())
+            vouched = await self._verify(token.strip())
         except tokens.InvalidToken as problem:
             challenge = bearer(self._realm(request), self._config.service, scopes, "invalid_token")
             raise unauthorized(challenge, problem.message) from problem
-        user = claims.subject
-        caller = Caller(
-            user, claims.access, lambda name: self._grant(user, repository_scope(name, "pull")) is not None
-        )
+        who = vouched.who
+        if vouched.access is None:
+            return admit(who, self._rights, scopes)
+        caller = known_caller(who, self._rights, vouched.access)
         if not all(caller.may(scope) for scope in scopes):
+            if who.name and not all(self._rights.covers(who, scope) for scope in scopes):
+                raise Denied
             challenge = bearer(self._realm(request), self._config.service, scopes, "insufficient_scope")
             raise unauthorized(challenge, "the token does not allow this")
         return caller
 
-    def _verify(self, token: str) -> tokens.Claims:
+    async def _verify(self, token: str) -> Vouched:
         now = self._clock()
         known = self._known.get(token)
         if known is not None and now < known.expires_at:
             return known
+        try:
+            vouched = self._verify_own(token, now)
+        except tokens.InvalidToken:
+            if self._external is None:
+                raise
+            vouched = await self._external.verify(token)
+        if len(self._known) >= _REMEMBER_LIMIT:
+            self._known.clear()
+        self._known[token] = vouched
+        return vouched
+
+    def _verify_own(self, token: str, now: float) -> Vouched:
         claims = tokens.verify(
             token, keys=self._public, issuer=self._issuer, audience=self._config.service, now=now
         )
-        if len(self._known) >= _REMEMBER_LIMIT:
-            self._known.clear()
-        self._known[token] = claims
-        return claims
+        return Vouched(Principal(claims.subject, frozenset(claims.groups)), claims.access, claims.expires_at)
 
     def _realm(self, request: web.Request) -> str:
         return self._config.realm or f"{request.scheme}://{request.host}{_PATH}"
@@ -96,26 +111,37 @@ class TokenIssuer:
             texts = request.query.getall("scope", [])
         else:
             raise ApiError(ErrorCode.UNSUPPORTED, headers={"Allow": "GET, POST"})
-        user = await self._check(credentials)
-        return self._issue(user, parse_scopes(" ".join(texts))[:_SCOPES_LIMIT])
+        who = Principal() if credentials is None else await self.identify(*credentials)
+        return self._issue(who, parse_scopes(" ".join(texts))[:_SCOPES_LIMIT])
 
-    async def _check(self, credentials: tuple[str, str] | None) -> str:
-        if credentials is None:
-            return ""
-        if self._passwords is None or not await self._passwords.check(*credentials):
+    async def identify(self, user: str, password: str) -> Principal:
+        """
+        Who has these credentials; the password may be a token of an external issuer.
+
+        Raises:
+            Unauthorized: nobody.
+        """
+        if self._external is not None and password.startswith("eyJ") and password.count(".") == 2:
+            try:
+                return (await self._external.verify(password)).who
+            except tokens.InvalidToken as problem:
+                raise unauthorized(basic(self._config.service), problem.message) from problem
+        if self.passwords is None or not await self.passwords.check(user, password):
             raise unauthorized(basic(self._config.service), "invalid user name or password")
-        return credentials[0]
+        return Principal(user)
 
-    def _issue(self, user: str, wanted: Iterable[Scope]) -> web.Response:
+    def _issue(self, who: Principal, wanted: Iterable[Scope]) -> web.Response:
         now = int(self._clock())
+        granted = (self._rights.reduce(who, scope) for scope in wanted)
         claims = tokens.Claims(
             issuer=self._issuer,
             audience=self._config.service,
-            subject=user,
+            subject=who.name,
             issued_at=now,
             expires_at=now + self._config.lifetime,
             identifier=secrets.token_hex(16),
-            access=tuple(granted for scope in wanted if (granted := self._grant(user, scope)) is not None),
+            access=tuple(scope for scope in granted if scope.actions),
+            groups=tuple(sorted(who.groups)),
         )
         token = tokens.sign(claims, self._key)
         body = {
@@ -126,15 +152,9 @@ class TokenIssuer:
         }
         return web.json_response(body, headers={"Cache-Control": "no-store"})
 
-    def _grant(self, user: str, wanted: Scope) -> Scope | None:
-        if user:
-            allowed = {"pull", "push", "delete", "*"}
-        elif self._config.anonymous_pull and wanted.type == "repository":
-            allowed = {"pull"}
-        else:
-            return None
-        actions = tuple(action for action in wanted.actions if action in allowed)
-        return Scope(wanted.type, wanted.name, actions) if actions else None
+
+def _external(config: TokenAuth) -> ExternalTokens | None:
+    return ExternalTokens(config.issuers) if config.issuers else None
 
 
 def _load_key(path: str) -> tokens.PrivateKey:

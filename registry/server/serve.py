@@ -25,6 +25,7 @@ from .store.memory import MemoryStore
 
 _READ_BUFFER = 128 * 1024  # of each connection; a megabyte gains 3 % and costs as much for every upload
 _KEEPALIVE_SECONDS = 75.0
+_REFRESH_SECONDS = 1.0  # of certificates: three calls of stat
 _CLOSE_SECONDS = 0.2  # for requests that did not finish while the server drained
 
 
@@ -46,11 +47,12 @@ async def listening(config: RegistryConfig, store: RegistryStore) -> AsyncIterat
     Raises:
         InvalidConfiguration: the address or TLS cannot be used.
     """
-    context = None
+    context, refresh = None, None
     if config.tls is not None:
         from . import tls  # costs as much as the rest of the start
 
-        context = tls.load(config.tls)
+        reloaded = tls.ReloadedContext(config.tls)
+        context, refresh = reloaded.context, reloaded.refresh
     app = create_app(config, store)
     runner = web.AppRunner(
         app,
@@ -71,11 +73,14 @@ async def listening(config: RegistryConfig, store: RegistryStore) -> AsyncIterat
                 f"cannot listen on {config.host} port {config.port}: {problem.strerror or problem}",
                 hint="choose another port, or 0 for any free one",
             ) from problem
-        patience = asyncio.create_task(_close_silent(runner, app[STATE], config.header_seconds))
+        chores = [asyncio.create_task(_close_silent(runner, app[STATE], config.header_seconds))]
+        if refresh is not None:
+            chores.append(asyncio.create_task(_repeat(refresh)))
         try:
             yield _url(config, runner.addresses[0][1])
         finally:
-            patience.cancel()
+            for chore in chores:
+                chore.cancel()
             await site.stop()
             await app[STATE].running.drain(config.drain_seconds)
     finally:
@@ -94,6 +99,12 @@ async def _close_silent(runner: web.AppRunner, state: ServerState, seconds: floa
             silent = connection.transport not in state.greeted
             if silent and now - seen[connection] >= seconds:
                 connection.force_close()
+
+
+async def _repeat(refresh: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH_SECONDS)
+        refresh()
 
 
 def _url(config: RegistryConfig, port: int) -> str:

@@ -35,7 +35,10 @@ async def list_repositories(call: Call) -> web.StreamResponse:
     """The repositories that hold a manifest and that the caller may read."""
     size, last = read_page(call)
     names = await call.state.in_thread(call.state.store.tags.repositories)
-    if call.caller.grants is not None and not _may_list(call):
+    may_list = call.caller.may_list
+    if may_list is not None:
+        names = [name for name in names if may_list(name)]
+    elif call.caller.grants is not None and not _may_list(call):
         names = [name for name in names if call.caller.may(repository_scope(name, "pull"))]
     page, more = _page(names, size, last)
     return _answer({"repositories": page}, routes.catalog(n=size, last=page[-1]) if more else "")

@@ -1,5 +1,5 @@
 """
-TLS of the server: loading a certificate, and making one for development.
+TLS of the server: loading a certificate, loading it again when it changes, and making one for development.
 
 Invariants: TLS 1.2 is the oldest version; a certificate of our own is only ever self-signed and short-lived.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import logging
 import os
 import ssl
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ..errors import InvalidConfiguration
 from .config import TlsFiles
 
+_LOG = logging.getLogger(__name__)
 _LIFETIME = dt.timedelta(days=365)
 
 
@@ -43,7 +45,72 @@ def load(files: TlsFiles) -> ssl.SSLContext:
         raise InvalidConfiguration(
             f"cannot read {files.certificate} or {files.key}: {problem.strerror}"
         ) from problem
+    if files.client_ca:
+        _ask_for_certificates(context, files)
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, files: TlsFiles) -> None:
+    try:
+        context.load_verify_locations(files.client_ca)
+    except ssl.SSLError as problem:
+        raise InvalidConfiguration(
+            f"{files.client_ca} holds no usable certificates", hint="it must be a PEM file of authorities"
+        ) from problem
+    except OSError as problem:
+        raise InvalidConfiguration(f"cannot read {files.client_ca}: {problem.strerror}") from problem
+    context.verify_mode = ssl.CERT_REQUIRED if files.client_required else ssl.CERT_OPTIONAL
+
+
+class ReloadedContext:
+    """
+    A context whose files are read again when they change; connections that are open keep the old ones.
+
+    Invariant: new files are used together and only when they are usable, so that a connection never meets a
+    certificate without its key.
+
+    Raises:
+        InvalidConfiguration: the files cannot be used at the start.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._version = self._read_version()
+        self._current = self.context = load(files)
+        self.context.sni_callback = self._choose
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        # Called for every handshake, whether or not the client names a host.
+        if self._current is not self.context:
+            connection.context = self._current
+
+    def refresh(self) -> None:
+        """Look at the files; call it from time to time."""
+        version = self._read_version()
+        if version == self._version:
+            return
+        try:
+            self._current = load(self._files)
+        except InvalidConfiguration as problem:
+            _LOG.warning("the new certificate is not used yet: %s", problem.message)
+        else:
+            _LOG.info("the certificate was read again")
+            self._version = version
+
+    def _read_version(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(
+            _file_version(path)
+            for path in (self._files.certificate, self._files.key, self._files.client_ca)
+            if path
+        )
+
+
+def _file_version(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def self_signed(hosts: Sequence[str], directory: str) -> TlsFiles:
