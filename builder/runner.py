@@ -131,7 +131,7 @@ class _Run:
         try:
             parts = await identities(step.op, inputs, self._supplies)
         except (BuildError, ImageError, OSError) as problem:
-            raise self._failure(step, problem) from problem
+            raise self._failure(step, problem) from _cause(problem)
         if below is not None:
             parts = (f"{parts[0]} {below}", *parts[1:])
         preimage = key_preimage(step.op, parts)
@@ -147,7 +147,7 @@ class _Run:
             self._supplies.sink(StepProblem(step, self._host.clock(), "cancelled"))
             raise
         except (BuildError, ImageError, OSError) as problem:
-            raise self._failure(step, problem) from problem
+            raise self._failure(step, problem) from _cause(problem)
         except Exception as problem:  # a mistake of ours: told as it is
             self._supplies.sink(StepProblem(step, self._host.clock(), f"internal error: {problem!r}"))
             raise
@@ -177,6 +177,11 @@ def _text(problem: Exception) -> str:
     if isinstance(problem, OSError) and problem.strerror:
         return f"{problem.strerror}: {problem.filename}" if problem.filename else problem.strerror
     return str(problem)
+
+
+def _cause(problem: Exception) -> BaseException | None:
+    """What a step's error is raised from: one that is raised itself keeps its own cause."""
+    return problem.__cause__ if isinstance(problem, BuildError) else problem
 
 
 def _own_size(snapshot: Snapshot, inputs: Sequence[Snapshot]) -> int:
