@@ -25,7 +25,7 @@ from ..loop import drive, needs_loop
 from ..recorded import Watch, record
 from ..request import BuildRequest, BuildResult, Output
 from .progress.open import open_progress
-from .reentry import enter_user_namespace
+from .reentry import Entry
 from .report import report
 from .settings import Settings
 from .wiring import open_host
@@ -47,13 +47,14 @@ def build(
     """
     check(request)
     store = LocalStore(settings.root)
+    entry = Entry(settings)
     watch = Watch(time.time_ns())
     waited = False
 
     def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
         # Something has to run. Nothing was done or shown yet, so an ordinary user may begin again as root of
         # a user namespace; a build that is all cached never comes here.
-        enter_user_namespace(settings, required=False)
+        entry.enter()
         from .interrupts import end_in_order
 
         end_in_order()
@@ -65,7 +66,7 @@ def build(
 
     with (
         open_progress(args.progress, sys.stderr, color=settings.color) as progress,
-        open_host(settings, store, progress) as host,
+        open_host(settings, store, progress, check_sandboxes=entry.check) as host,
     ):
         try:
             work = _everything(request, watch.over(host), store, settings, watch.sink(progress))

@@ -37,7 +37,7 @@ _PATIENCE = 10.0
 
 def run(request: RunRequest, settings: Settings, *, pull: bool) -> int:
     """Find or pull the image, run the command, and return its exit status."""
-    enter_user_namespace(settings, required=True)
+    enter_user_namespace(settings)
     store = LocalStore(settings.root)
     try:
         return asyncio.run(_run(request, settings, store, pull=pull))

@@ -11,31 +11,52 @@ import sys
 from .settings import Settings
 
 
-def enter_user_namespace(settings: Settings, *, required: bool) -> None:
+class Entry:
+    """
+    The way into a user namespace, for a call that may find out late that it needs one.
+
+    Where the kernel refuses, everything that needs no sandbox still works; the rest asks `check` first.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._refusal: Exception | None = None
+
+    def enter(self) -> None:
+        """Go on as root of a user namespace where that is needed and allowed; see `enter_user_namespace`."""
+        from runtime.errors import SandboxError
+
+        try:
+            enter_user_namespace(self._settings)
+        except SandboxError as problem:
+            self._refusal = problem
+
+    def check(self) -> None:
+        """
+        Make sure that sandboxes are possible.
+
+        Raises:
+            SandboxError: the kernel refused the user namespace.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+
+
+def enter_user_namespace(settings: Settings) -> None:
     """
     Go on as root of a user namespace, unless that is not needed.
 
     Does not return when it executes the command line again.
 
-    Args:
-        settings: of this call.
-        required: whether nothing works without; otherwise steps that need no sandbox still do.
-
     Raises:
-        NotPermitted: the kernel refuses, and it is required.
+        SandboxError: the kernel refuses.
     """
     if settings.in_user_namespace:
         return
-    from runtime.errors import SandboxError
     from runtime.userns import needs_reentry, reenter
 
     if not needs_reentry():
         return
     environment = {**settings.environment, "PYBUILD_ROOT": settings.root}
     environment["DOCKER_CONFIG"] = settings.docker_config
-    try:
-        reenter(["-m", "builder", *sys.argv[1:]], environment)
-    except SandboxError as problem:
-        if required:
-            raise
-        print(f"warning: {problem}; RUN steps will fail", file=sys.stderr)
+    reenter(["-m", "builder", *sys.argv[1:]], environment)

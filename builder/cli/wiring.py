@@ -7,7 +7,7 @@ The composition root of the command line. Everything is opened lazily, so that a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,8 +28,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_host(settings: Settings, store: LocalStore, sink: EventSink = discard) -> Iterator[Host]:
-    """The effects of a build over the local store; everything that was opened is closed at the end."""
+def open_host(
+    settings: Settings,
+    store: LocalStore,
+    sink: EventSink = discard,
+    *,
+    check_sandboxes: Callable[[], None] = lambda: None,
+) -> Iterator[Host]:
+    """
+    The effects of a build over the local store; everything that was opened is closed at the end.
+
+    `check_sandboxes` raises where none can be made; asked before a root filesystem is made for one.
+    """
     from .transfers import Fetcher
 
     with ExitStack() as stack:
@@ -40,7 +50,9 @@ def open_host(settings: Settings, store: LocalStore, sink: EventSink = discard) 
         stack.callback(cache.close)
         scratch = Scratch(store.state)
         stack.callback(scratch.close)
-        lazy = _Lazy(stack, store, layers, scratch, user_namespace=settings.in_user_namespace)
+        lazy = _Lazy(
+            stack, store, layers, scratch, user_namespace=settings.in_user_namespace, check=check_sandboxes
+        )
         yield Host(
             blobs=store.blobs,
             tags=store.tags,
@@ -66,7 +78,9 @@ class _Lazy:
         scratch: Scratch,
         *,
         user_namespace: bool,
+        check: Callable[[], None],
     ) -> None:
+        self._check = check
         self._stack = stack
         self._store = store
         self._layers = layers
@@ -84,6 +98,7 @@ class _Lazy:
 
     def rootfs(self) -> RootfsDriver:
         if self._driver is None:
+            self._check()
             from ..rootfs.open import open_driver
 
             self._driver = open_driver(

@@ -11,6 +11,7 @@ from ...cleanup import prune
 from ...errors import InvalidOption
 from ...local import LocalStore
 from ..options import verb
+from ..reentry import Entry
 from ..settings import Settings
 from ..words import size
 
@@ -26,7 +27,9 @@ def main(arguments: list[str]) -> int:
     p.add_argument("--older-than", metavar="DURATION", help="also steps unused for so long, as in 168h")
     p.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     args = p.parse_args(arguments)
-    store = LocalStore(Settings.read(args.root).root)
+    settings = Settings.read(args.root)
+    Entry(settings).enter()  # unpacked layers have files of other users
+    store = LocalStore(settings.root)
     now = time.time()
     unused_since = now - _seconds(args.older_than) if args.older_than else None
     if not args.force and not args.dry_run and not _confirmed(everything=args.all):
