@@ -92,6 +92,11 @@ class BuildContext:
         self._opened: Finder | None = None
         self._selections: dict[tuple[str, tuple[str, ...], bool], Selection] = {}
 
+    @property
+    def matcher(self) -> IgnoreMatcher | None:
+        """What is left out; None for nothing."""
+        return self._matcher
+
     def select(self, pattern: str, *, exclude: tuple[str, ...] = (), parents: bool = False) -> Selection:
         """
         Everything that a source path selects, in order, with its digest (blocking).

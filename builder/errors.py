@@ -8,6 +8,7 @@ The errors of the builder.
      ├ InvalidContext       the build context cannot be used
      ├ InvalidOption        an option or argument of the build contradicts the Dockerfile or another one
      ├ Unsupported          something that this version does not do; says what and what to do instead
+     ├ ChecksFailed         the Dockerfile breaks build checks, and says that this is an error
      └ ExportProblem        a finished image cannot be taken where it should go
 
 Every error may carry the span of the instruction that caused it; rendering happens in the command line only.
@@ -81,6 +82,10 @@ class InvalidOption(BuildError):
 
 class Unsupported(BuildError):
     """Something that this version does not do."""
+
+
+class ChecksFailed(BuildError):
+    """The Dockerfile breaks build checks, and ``# check=error=true`` makes that an error."""
 
 
 class ExportProblem(BuildError):

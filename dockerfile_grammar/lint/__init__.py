@@ -1,0 +1,1 @@
+"""The build checks: what a Dockerfile may do and better should not."""
