@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from dockerfile_grammar.parser import parse
 from oci_image.platform import local_platform
@@ -22,7 +23,10 @@ from .loop import needs_loop
 from .ops import Exec
 from .plan import plan
 from .recall import Recall, Results
-from .request import BuildRequest, BuildResult
+from .request import Bounds, BuildRequest, BuildResult
+
+if TYPE_CHECKING:
+    from .ssh import AgentSource
 
 
 async def build(
@@ -31,7 +35,7 @@ async def build(
     sink: EventSink = discard,
     *,
     secrets: Mapping[str, bytes] | None = None,
-    ssh: Mapping[str, str] | None = None,
+    ssh: Mapping[str, AgentSource] | None = None,
 ) -> BuildResult:
     """
     Build, and give the image its names in the local store; what was finished is kept when a later step fails.
@@ -41,7 +45,7 @@ async def build(
         host: the effects.
         sink: takes the events; not called before something has to run.
         secrets: values by id, for commands that ask for them.
-        ssh: sockets of agents by id.
+        ssh: agents by id.
 
     Raises:
         DockerfileError: the Dockerfile is wrong.
@@ -59,7 +63,15 @@ async def build(
         results = Recall(graph, host, sink).everything(graph)
         if results is None:
             await needs_loop()
-            results = await _run(graph, host, sink, contexts=contexts, secrets=secrets or {}, ssh=ssh or {})
+            results = await _run(
+                graph,
+                host,
+                sink,
+                contexts=contexts,
+                secrets=secrets or {},
+                ssh=ssh or {},
+                bounds=request.bounds,
+            )
     finally:
         for context in contexts.values():
             context.close()
@@ -80,7 +92,8 @@ async def _run(
     *,
     contexts: Mapping[str, BuildContext],
     secrets: Mapping[str, bytes],
-    ssh: Mapping[str, str],
+    ssh: Mapping[str, AgentSource],
+    bounds: Bounds,
 ) -> Results:
     # Imported for what they register; the sandbox's half only if a command will run.
     from .perform import files  # noqa: F401
@@ -89,7 +102,8 @@ async def _run(
 
     if any(isinstance(step.op, Exec) for step in graph.steps()):
         from .perform import execute  # noqa: F401
-    return await run(graph, Supplies(host=host, sink=sink, contexts=contexts, secrets=secrets, ssh=ssh))
+    supplies = Supplies(host=host, sink=sink, contexts=contexts, secrets=secrets, ssh=ssh, bounds=bounds)
+    return await run(graph, supplies)
 
 
 def _finished(request: BuildRequest, graph: BuildGraph, results: Results, host: Host) -> BuildResult:

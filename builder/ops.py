@@ -140,7 +140,8 @@ class Exec:
     """
     Run a command in the filesystem of input 0.
 
-    `env` is what the image and ARGs give, in order; `hidden_env` (proxies) reaches the command, not the key.
+    `env` is what the image and ARGs give, in order; `hidden_env` (proxies) reaches the command, not the key;
+    `hosts` are further names as "name:address".
     """
 
     argv: tuple[str, ...]
@@ -150,6 +151,7 @@ class Exec:
     platform: Platform
     network: str = "default"
     security: str = "sandbox"
+    hosts: tuple[str, ...] = ()
     mounts: tuple[ExecMount, ...] = ()
     files: tuple[InlineFile, ...] = ()
     hidden_env: tuple[str, ...] = ()
@@ -246,4 +248,6 @@ def _(op: Exec) -> dict[str, Any]:
         "files": [[file.path, str(Digest.of(file.content)), file.mode] for file in op.files],
         "epoch": op.epoch,
         "clamp": op.clamp,
+        # Names only: where they are is a matter of the machine that builds.
+        **({"hosts": [host.partition(":")[0] for host in op.hosts]} if op.hosts else {}),
     }

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.instructions import Instruction
+from dockerfile_grammar.lint.linter import Linter
 from dockerfile_grammar.parser import Dockerfile
 from dockerfile_grammar.spans import Span
 from dockerfile_grammar.stages import Stage
@@ -20,8 +21,9 @@ from oci_image.errors import ImageError
 from oci_image.image import Image
 from oci_image.platform import Platform, local_platform
 
+from .checks import check_options, check_plan, check_text
 from .context import BuildContext
-from .errors import BuildError
+from .errors import BuildError, ChecksFailed
 from .graph import BuildGraph, Origin, Step, Target
 from .host import Resolver
 from .loop import needs_loop
@@ -33,6 +35,7 @@ from .lowering.state import Scope, StageState
 from .ops import BaseImage, Scratch
 from .request import BuildRequest
 from .stages import ImageNeed, StagePlan, Stages
+from .survey import Drafts
 
 
 async def plan(
@@ -58,11 +61,21 @@ async def plan(
     Raises:
         DockerfileError: something is wrong in the Dockerfile.
         BuildError: a source, base image or option cannot be used; both have the span.
+        ChecksFailed: build checks are broken, and the file makes that an error.
     """
     planner = _Planner(dockerfile, request, contexts, platform, build_platform or local_platform())
-    target = planner.stages.target(request.target)
-    await planner.reach(target, resolver)
-    return planner.graph(target)
+    try:
+        target = planner.stages.target(request.target)
+        await planner.reach(target, resolver)
+        planner.check()
+        graph = planner.graph(target)
+        if message := planner.linter.violation():
+            raise ChecksFailed(message)
+    except (DockerfileError, BuildError) as problem:
+        # What was found may well explain the problem.
+        problem.warnings = planner.findings  # type: ignore[union-attr]
+        raise
+    return graph
 
 
 class _Planner:
@@ -79,16 +92,22 @@ class _Planner:
         self._request = request
         self._contexts = contexts
         self._platform = platform
+        self.linter = Linter(check_options(dockerfile, request.build_args))
         self._global_args = global_arguments(
             dockerfile, request.build_args, target=target_name, platform=platform, build=build_platform
         )
+        check_text(dockerfile, self.linter, self._global_args, platform=platform, build=build_platform)
         self._epoch, self._epoch_given = epoch_of(request, self._global_args)
         self.stages = Stages(dockerfile, self._global_args, platform)
         self._images: dict[ImageNeed, Image] = {}
         self._plans: dict[int, StagePlan] = {}
         self._states: dict[int, StageState] = {}
         self._steps: dict[Step, Step] = {}
-        self._warnings: list[str] = []
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What the build checks found so far."""
+        return tuple(map(str, self.linter.findings))
 
     async def reach(self, target: Stage, resolver: Resolver) -> None:
         """Find the stages that the target needs, and resolve their images: all that are known at once."""
@@ -152,6 +171,17 @@ class _Planner:
         except (BuildError, ImageError) as problem:
             raise self.stages.unresolvable(need, problem, span) from problem
 
+    def check(self) -> None:
+        """Check the stages that were found."""
+        check_plan(
+            self._dockerfile,
+            self._request,
+            Drafts(plans=self._plans, images=self._images),
+            self.linter,
+            arguments=self._global_args,
+            contexts=self._contexts,
+        )
+
     def graph(self, target: Stage) -> BuildGraph:
         """Lower the stages in order."""
         for index in sorted(self._plans):
@@ -160,13 +190,11 @@ class _Planner:
         labels = {**state.config.config.labels, **self._request.labels}
         state = state.with_run_config(labels=labels)
         name = target.name or (f"stage-{target.index}" if len(self._dockerfile.stages) > 1 else "")
-        warnings = [
-            *(
-                f"{warning.rule}: {warning.message} (line {warning.span.end_line})"
-                for warning in self._dockerfile.warnings
-            ),
-            *self._warnings,
-        ]
+        warnings = [*self.findings]
+        stages = {name for stage in self._dockerfile.stages for name in (stage.name, str(stage.index))}
+        for name in self._request.no_cache_filter:
+            if name.lower() not in stages:
+                warnings.append(f"--no-cache-filter {name}: the Dockerfile has no such stage")
         unused = unconsumed(self._dockerfile, self._request.build_args)
         if unused:
             warnings.append(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed")
@@ -202,7 +230,7 @@ class _Planner:
             platform=plan.platform,
             epoch=self._epoch,
             total=plan.total,
-            no_cache=self._request.no_cache,
+            no_cache=self._request.no_cache or self._is_filtered(plan),
         )
         if plan.parent is not None:
             return stage_state(self._states[plan.parent], start)
@@ -211,13 +239,12 @@ class _Planner:
         image = self._images[plan.image]
         found = image.config.value.platform
         if not found.serves(plan.platform):
-            self._warnings.append(
-                f"InvalidBaseImagePlatform: Base image {plan.stage.base.image} was pulled with platform"
-                f' "{found}", expected "{plan.platform}" for current build'
-                f" (line {plan.stage.base.span.start_line})"
-            )
             start = replace(start, platform=found)
         return image_state(image, str(plan.image.reference.with_digest(image.manifest.digest)), start)
+
+    def _is_filtered(self, plan: StagePlan) -> bool:
+        names = {name.lower() for name in self._request.no_cache_filter}
+        return bool(names & {plan.stage.name, str(plan.stage.index)})
 
     def _step_of(self, plan: StagePlan, reference: str, span: Span) -> Step:
         """The result of what ``--from`` names."""

@@ -32,12 +32,26 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """
+    What each RUN may use; no part of any key, as it does not change what a command makes.
+
+    `shm_size` is the size of /dev/shm in bytes, 0 for the usual; `ulimits` are name, soft and hard limit.
+    """
+
+    shm_size: int = 0
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """
     One build.
 
     `context` is a directory ("" for none); `dockerfile` the bytes of the Dockerfile and `dockerfile_name` how
-    messages call it. `build_args` hold resolved values only. `epoch` is None unless asked for.
+    messages call it. `build_args` hold resolved values only. `epoch` is None unless asked for. `add_hosts`
+    are further lines of /etc/hosts for RUN as "name:address"; `no_cache_filter` names stages that run again;
+    `entitlements` are those that the Dockerfile may use, as "network.host".
     """
 
     context: str
@@ -51,7 +65,11 @@ class BuildRequest:
     platform: Platform | None = None
     no_cache: bool = False
     pull: bool = False
+    no_cache_filter: tuple[str, ...] = ()
     network: str = "default"
+    add_hosts: tuple[str, ...] = ()
+    bounds: Bounds = field(default_factory=Bounds)
+    entitlements: frozenset[str] = frozenset()
     epoch: int | None = None
     outputs: tuple[Output, ...] = ()
     push: bool = False

@@ -24,6 +24,7 @@ from ..local import LocalStore
 from ..loop import drive, needs_loop
 from ..recorded import Watch, record
 from ..request import BuildRequest, BuildResult, Output
+from .granted import Granted
 from .progress.open import open_progress
 from .reentry import Entry
 from .report import report
@@ -34,7 +35,12 @@ _T = TypeVar("_T")
 
 
 def build(
-    request: BuildRequest, args: argparse.Namespace, settings: Settings, *, key: Callable[[], str]
+    request: BuildRequest,
+    args: argparse.Namespace,
+    settings: Settings,
+    granted: Granted,
+    *,
+    key: Callable[[], str],
 ) -> int:
     """
     Build, export, push and report; returns the exit status.
@@ -43,6 +49,7 @@ def build(
         request: what to build.
         args: how to report it.
         settings: of this call.
+        granted: secrets and agents for RUN.
         key: computes under which key the build may be recorded, "" for not at all.
     """
     check(request)
@@ -69,7 +76,9 @@ def build(
         open_host(settings, store, progress, check_sandboxes=entry.check) as host,
     ):
         try:
-            work = _everything(request, watch.over(host), store, settings, watch.sink(progress))
+            work = _everything(
+                request, watch.over(host), store, settings, watch.sink(progress), granted=granted
+            )
             result, pushed = drive(work, run)
         except Exception as problem:
             from .problems import add_excerpt
@@ -125,9 +134,15 @@ def names_of(request: BuildRequest) -> list[str]:
 
 
 async def _everything(
-    request: BuildRequest, host: Host, store: LocalStore, settings: Settings, sink: EventSink
+    request: BuildRequest,
+    host: Host,
+    store: LocalStore,
+    settings: Settings,
+    sink: EventSink,
+    *,
+    granted: Granted,
 ) -> tuple[BuildResult, dict[str, Digest]]:
-    result = await build_image(request, host, sink)
+    result = await build_image(request, host, sink, secrets=granted.secrets, ssh=granted.ssh)
     names = names_of(request)
     for name in names:
         if store.tags.get(name) != result.image.manifest.descriptor:

@@ -27,6 +27,42 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_granted(p: argparse.ArgumentParser) -> None:
+    """What a build grants to its RUN instructions; `granted` reads the values."""
+    p.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="id=ID[,src=FILE|,env=NAME]",
+        help="secret for RUN --mount=type=secret",
+    )
+    p.add_argument(
+        "--ssh",
+        action="append",
+        default=[],
+        metavar="ID[=SOCKET|KEY[,KEY]]",
+        help='agent for RUN --mount=type=ssh; "default" is that of SSH_AUTH_SOCK',
+    )
+    p.add_argument(
+        "--add-host", action="append", default=[], metavar="NAME:ADDRESS", help="line of /etc/hosts for RUN"
+    )
+    p.add_argument("--shm-size", metavar="BYTES", help="size of /dev/shm for RUN, as in 128m")
+    p.add_argument(
+        "--ulimit", action="append", default=[], metavar="NAME=SOFT[:HARD]", help="resource limit for RUN"
+    )
+    p.add_argument("--cgroup-parent", metavar="GROUP", help="not supported; an error that says so")
+    p.add_argument(
+        "--no-cache-filter", action="append", default=[], metavar="STAGE", help="stage to run again"
+    )
+    p.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="ENTITLEMENT",
+        help="let the Dockerfile use network.host or security.insecure",
+    )
+
+
 def verb(name: str, description: str, *, usage: str = "", root: bool = True) -> argparse.ArgumentParser:
     """A parser for one verb."""
     parser = argparse.ArgumentParser(

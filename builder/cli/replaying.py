@@ -32,8 +32,10 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
     It covers every argument that can change the image or what is reported of it, the bytes of the Dockerfile
     and of the ignore file, and this machine's platform.
     """
-    if args.no_cache or args.pull or args.push or args.output or args.plan:
+    if args.no_cache or args.pull or args.push or args.output or args.plan or args.no_cache_filter:
         return ""
+    if args.secret or args.ssh or args.shm_size or args.ulimit or args.cgroup_parent:
+        return ""  # no part of any key, but what is wrong with them has to be told every time
     try:
         ignored = ignore_file(inputs)
     except OSError:
@@ -48,7 +50,7 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
             None if ignored is None else ignored.hex(),
             sorted(inputs.build_args.items()),
             environment.get("SOURCE_DATE_EPOCH"),
-            [args.target, args.platform, args.network, args.label, args.tag],
+            [args.target, args.platform, args.network, args.label, args.tag, args.add_host, args.allow],
         ]
     )
 

@@ -6,6 +6,7 @@ import argparse
 
 from ..errors import InvalidOption, Unsupported
 from ..request import BuildRequest, Output
+from .granted import read_bounds, read_entitlements, read_hosts
 from .inputs import Inputs
 from .settings import Settings
 
@@ -38,7 +39,11 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         platform=_platform(args.platform, Platform),
         no_cache=args.no_cache,
         pull=args.pull,
+        no_cache_filter=tuple(args.no_cache_filter),
         network=args.network,
+        add_hosts=read_hosts(args.add_host),
+        bounds=read_bounds(args),
+        entitlements=read_entitlements(args.allow),
         epoch=parse_epoch(epoch),
         outputs=tuple(_output(text) for text in args.output),
         push=args.push,

@@ -91,6 +91,7 @@ def stage_state(parent: StageState, start: Start) -> StageState:
         cmd_set=False,
         number=0,
         total=start.total,
+        no_cache=start.no_cache,
     )
 
 

@@ -51,7 +51,8 @@ def _(instruction: Run, state: StageState, scope: Scope) -> StageState:
         user=state.config.config.user,
         platform=state.platform,
         network=_network(instruction, scope),
-        security=_security(instruction),
+        security=_security(instruction, scope),
+        hosts=scope.request.add_hosts,
         mounts=mounts,
         files=files,
         hidden_env=tuple(
@@ -107,24 +108,25 @@ def _network(instruction: Run, scope: Scope) -> str:
     wanted = instruction.network or "default"
     if wanted == "default":
         return scope.request.network
-    if wanted == "host" and scope.request.network != "host":
+    allowed = "network.host" in scope.request.entitlements or scope.request.network == "host"
+    if wanted == "host" and not allowed:
         raise InvalidOption(
             "RUN --network=host needs the entitlement network.host, which this build does not have",
             span=instruction.span,
-            hint="build with --network=host to allow it",
+            hint="build with --allow network.host",
         )
     return wanted
 
 
-def _security(instruction: Run) -> str:
-    if instruction.security not in (None, "sandbox"):
-        raise Unsupported(
-            f"RUN --security={instruction.security} needs the entitlement security.{instruction.security},"
-            " which cannot be granted",
+def _security(instruction: Run, scope: Scope) -> str:
+    wanted = instruction.security or "sandbox"
+    if wanted == "insecure" and "security.insecure" not in scope.request.entitlements:
+        raise InvalidOption(
+            "RUN --security=insecure needs the entitlement security.insecure, which this build does not have",
             span=instruction.span,
-            hint="commands always run with the default restrictions; remove the flag",
+            hint="build with --allow security.insecure if you trust the Dockerfile with this machine",
         )
-    return "sandbox"
+    return wanted
 
 
 def _mount(

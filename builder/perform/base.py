@@ -19,10 +19,12 @@ from ..events import EventSink
 from ..graph import Step
 from ..host import Host
 from ..ops import BaseImage, Scratch
+from ..request import Bounds
 from ..snapshots import Snapshot
 
 if TYPE_CHECKING:
     from ..context import BuildContext
+    from ..ssh import AgentSource
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -33,16 +35,17 @@ class Supplies:
     """
     What one build gives to its steps.
 
-    `contexts` maps names ("" is the main one) to build contexts; `secrets` ids to values, `ssh` ids to the
-    sockets of agents. None of the values of the last two is ever part of a key, an event or an error. `said`
-    holds notices that were given, so that each is given once.
+    `contexts` maps names ("" is the main one) to build contexts; `secrets` ids to values, `ssh` ids to
+    agents. None of the values of the last two is ever part of a key, an event or an error. `bounds` are those
+    of every command, and change no result. `said` holds notices that were given, so that each is given once.
     """
 
     host: Host
     sink: EventSink
     contexts: Mapping[str, BuildContext] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    ssh: Mapping[str, str] = field(default_factory=dict)
+    ssh: Mapping[str, AgentSource] = field(default_factory=dict)
+    bounds: Bounds = field(default_factory=Bounds)
     said: set[str] = field(default_factory=set)
 
 

@@ -12,18 +12,20 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from oci_image.image import Layer
 from oci_image.platform import local_platform
 from runtime.errors import ProgramNotFound, SandboxError
 from runtime.network import choose_network
 from runtime.sandbox import ExitStatus
-from runtime.spec import NetworkMode, SandboxSpec
+from runtime.spec import Limits, NetworkMode, SandboxSpec, Ulimit
 
 from ..errors import BuildError, StepFailed
 from ..events import Notice, StepLog
 from ..graph import Step
 from ..ops import Exec
+from ..request import Bounds
 from ..rootfs.base import RootfsDriver, Workspace
 from ..scratch import Scratch
 from ..snapshots import Snapshot
@@ -127,8 +129,16 @@ def _spec(op: Exec, workspace: Workspace, given: Mounted, supplies: Supplies) ->
         mounts=tuple(given.mounts),
         hostname=_HOSTNAME,
         network=network,
+        limits=_limits(supplies.bounds),
         privileged=op.security == "insecure",
+        extra_hosts=op.hosts,
     )
+
+
+def _limits(bounds: Bounds) -> Limits:
+    ulimits = tuple(Ulimit(*limit) for limit in bounds.ulimits)
+    limits = Limits(ulimits=ulimits)
+    return replace(limits, shm_size=bounds.shm_size) if bounds.shm_size else limits
 
 
 def _mount_points(given: Mounted, snapshot: Snapshot, supplies: Supplies) -> frozenset[str]:

@@ -30,12 +30,14 @@ from ..locks import exclusive, try_exclusive
 from ..ops import ContextSource, CopyFiles, Exec, ExecMount, Scratch
 from ..scratch import Scratch as ScratchDirectory
 from ..snapshots import Snapshot
+from .agents import forwarded
 from .base import Supplies, checkpoint, in_thread
 from .draft import Draft
 from .files import copy_files
 from .stepfiles import StepFiles
 
 _SECRET_MODE = 0o400
+_AGENT_MODE = 0o600
 _MOST_PRIVATE = 64
 
 
@@ -55,6 +57,7 @@ class _Run:
     inputs: Sequence[Snapshot]
     supplies: Supplies
     made: Mounted
+    scratch: ScratchDirectory
 
 
 @asynccontextmanager
@@ -71,7 +74,7 @@ async def mounted(
         made = Mounted()
         await _lock_caches(op.mounts, supplies, stack)
         for number, mount in enumerate(op.mounts):
-            await _add(mount, number, _Run(op, inputs, supplies, made), stack)
+            await _add(mount, number, _Run(op, inputs, supplies, made, scratch), stack)
         for file in op.files:
             made.mounts.append(await in_thread(_script, file.path, file.content, file.mode, scratch))
         yield made
@@ -88,7 +91,7 @@ async def _add(mount: ExecMount, number: int, run: _Run, stack: AsyncExitStack) 
     elif mount.type == "secret":
         _secret(mount, supplies, made)
     elif mount.type == "ssh":
-        _ssh(mount, number, supplies, made)
+        await _ssh(mount, number, run, stack)
     else:
         raise Unsupported(f"RUN --mount=type={mount.type} is not supported")
 
@@ -216,6 +219,8 @@ def _secret(mount: ExecMount, supplies: Supplies, made: Mounted) -> None:
             )
         return
     if mount.env:
+        if b"\0" in value:
+            raise BuildError(f"secret {mount.id} holds a zero byte, which no environment variable can")
         made.env.append(f"{mount.env}={value.decode('utf-8', 'surrogateescape')}")
     if mount.target:
         mode = _SECRET_MODE if mount.mode is None else mount.mode
@@ -224,15 +229,20 @@ def _secret(mount: ExecMount, supplies: Supplies, made: Mounted) -> None:
         )
 
 
-def _ssh(mount: ExecMount, number: int, supplies: Supplies, made: Mounted) -> None:
-    socket = supplies.ssh.get(mount.id or "default")
-    if socket is None:
+async def _ssh(mount: ExecMount, number: int, run: _Run, stack: AsyncExitStack) -> None:
+    source = run.supplies.ssh.get(mount.id or "default")
+    if source is None:
         if mount.required:
-            raise BuildError(f"no ssh agent {mount.id or 'default'!r} was given to this build")
+            name = mount.id or "default"
+            raise BuildError(f"no ssh agent {name!r} was given to this build", hint=f"add --ssh {name}")
         return
     target = mount.target or f"/run/buildkit/ssh_agent.{number}"
-    made.mounts.append(Bind(source=socket, target=target, readonly=True))
-    made.env.append(f"SSH_AUTH_SOCK={target}")
+    mode = _AGENT_MODE if mount.mode is None else mount.mode
+    agent = forwarded(source, run.scratch, mode=mode, uid=mount.uid, gid=mount.gid)
+    socket = await stack.enter_async_context(agent)
+    run.made.mounts.append(Bind(source=socket, target=target, readonly=True))
+    if not any(variable.startswith("SSH_AUTH_SOCK=") for variable in run.made.env):
+        run.made.env.append(f"SSH_AUTH_SOCK={target}")  # of several agents the first one is the usual one
 
 
 def _script(path: str, content: bytes, mode: int, scratch: ScratchDirectory) -> Mount:

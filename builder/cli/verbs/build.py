@@ -15,7 +15,7 @@ DESCRIPTION = "Build an image from a Dockerfile and a build context."
 
 def parser() -> argparse.ArgumentParser:
     """The options of the verb."""
-    from ..options import add_progress, add_root, formatter
+    from ..options import add_granted, add_progress, add_root, formatter
 
     p = argparse.ArgumentParser(
         prog="pybuild", usage="pybuild [OPTIONS] CONTEXT", description=DESCRIPTION, formatter_class=formatter
@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODE",
         help="network of RUN: default, none, host or private",
     )
+    add_granted(p)
     add_progress(p)
     p.add_argument("--iidfile", metavar="FILE", help="write the image ID to the file")
     p.add_argument("--metadata-file", metavar="FILE", help="write digests as JSON to the file")
@@ -73,6 +74,7 @@ def main(arguments: list[str]) -> int:
         return 0
     # Everything else is loaded only now: above this line each import counts.
     from ..building import build
+    from ..granted import read_granted
     from ..requests import read_request
     from ..settings import Settings
 
@@ -81,7 +83,8 @@ def main(arguments: list[str]) -> int:
         return key if now == key else ""
 
     settings = Settings.read(args.root)
-    return build(read_request(args, inputs, settings), args, settings, key=same_key)
+    request = read_request(args, inputs, settings)
+    return build(request, args, settings, read_granted(args, environment), key=same_key)
 
 
 def _remove(path: str) -> None:

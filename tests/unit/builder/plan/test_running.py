@@ -75,7 +75,7 @@ def test_networks(plans, flag, request_network, expected):
     ("flag", "error", "message"),
     [
         ("--network=host", InvalidOption, "entitlement network.host"),
-        ("--security=insecure", Unsupported, "entitlement security.insecure"),
+        ("--security=insecure", InvalidOption, "entitlement security.insecure"),
         ("--device=vendor.example/gpu=0", Unsupported, "--device=vendor.example/gpu=0 is not supported"),
     ],
 )
@@ -85,6 +85,39 @@ def test_privileges_are_refused_by_name(plans, flag, error, message):
         plans(f"FROM alpine\nRUN {flag} x\n")
     assert caught.value.span.start_line == 2
     assert caught.value.hint
+
+
+def test_entitlements(plans):
+    """What was granted should be used where the Dockerfile asks for it, and nowhere else."""
+    text = "FROM alpine\nRUN --network=host --security=insecure x\nRUN y\n"
+    head = plans(text, entitlements=frozenset(("network.host", "security.insecure"))).targets[0].head
+    assert (head.inputs[0].op.network, head.inputs[0].op.security) == ("host", "insecure")
+    assert (head.op.network, head.op.security) == ("default", "sandbox")
+
+
+def test_further_hosts(plans):
+    """Their names should be part of the key of RUN, not their addresses."""
+
+    def head(*hosts):
+        return plans("FROM alpine\nRUN x\n", add_hosts=hosts).targets[0].head
+
+    assert head("a:1.2.3.4").op.hosts == ("a:1.2.3.4",)
+    assert head("a:1.2.3.4") == head("a:1.2.3.5")
+    assert len({head(), head("a:1.2.3.4"), head("b:1.2.3.4")}) == 3
+
+
+def test_stages_that_run_again(plans):
+    """A filter should be about the stage alone, by name or number; an unknown one is a warning."""
+    text = "FROM alpine AS one\nRUN 1\nFROM one AS two\nRUN 2\nFROM two\nRUN 3\n"
+
+    def again(*names):
+        graph = plans(text, no_cache_filter=names)
+        return {step.origin.name for step in graph.steps() if step.origin.no_cache}, graph.warnings
+
+    assert again("TWO") == ({"RUN 2"}, ())
+    assert again("0", "2") == ({"RUN 1", "RUN 3"}, ())
+    assert again("four")[0] == set()
+    assert "--no-cache-filter four" in again("four")[1][0]
 
 
 def mount(plans, flag, before="", **options):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from builder.rootfs.open import open_driver
 from builder.runner import run
 from builder.scratch import Scratch as ScratchDirectory
 from builder.snapshots import Snapshot
+from builder.ssh import AgentSource
 from dockerfile_grammar.spans import Span
 from oci_image.layer.entry import Entry, Kind
 from oci_image.platform import Platform
@@ -421,16 +423,37 @@ async def test_secrets(lab):
 
 
 async def test_the_agent_of_ssh(lab, tmp_path):
-    """A socket of the caller, and the variable that names it."""
+    """A socket with the owner and mode of the mount, not the agent's own, and the variable that names it."""
     place = tmp_path / "agent"
-    place.write_text("")
-    mount = ExecMount(type="ssh", target="", id="default")
-    await lab.run(
-        lab.exec("echo $SSH_AUTH_SOCK; ls $SSH_AUTH_SOCK", mounts=(mount,)), ssh={"default": str(place)}
-    )
-    assert lab.output().split() == ["/run/buildkit/ssh_agent.0"] * 2
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(place))
+        agent.listen()
+        mounts = (
+            ExecMount(type="ssh", target="", id="default", uid=5, gid=6, mode=0o640),
+            ExecMount(type="ssh", target="/second", id="default"),
+            ExecMount(type="ssh", target="/absent", id="absent"),
+        )
+        command = "echo $SSH_AUTH_SOCK; stat -c '%F %a %u %g' $SSH_AUTH_SOCK /second; test ! -e /absent"
+        given = {"default": AgentSource(socket=str(place))}
+        snapshot = await lab.run(lab.exec(command, mounts=mounts), ssh=given)
+    assert lab.output().splitlines() == [
+        "/run/buildkit/ssh_agent.0",
+        "socket 640 5 6",
+        "socket 600 0 0",
+    ]
+    assert lab.bench.written(snapshot) == []
     with pytest.raises(BuildError, match="ssh agent"):
         await lab.run(lab.exec("true", mounts=(ExecMount(type="ssh", target="", required=True),)))
+    with pytest.raises(BuildError, match="cannot reach the ssh agent"):
+        await lab.run(lab.exec("true", mounts=mounts[:1]), ssh=given)
+
+
+async def test_a_secret_that_no_variable_can_hold(lab):
+    """An error that names it and does not show it."""
+    mount = ExecMount(type="secret", id="raw", target="", env="RAW")
+    with pytest.raises(BuildError, match="secret raw holds a zero byte") as caught:
+        await lab.run(lab.exec("true", mounts=(mount,)), secrets={"raw": b"hidden\0"})
+    assert "hidden" not in str(caught.value)
 
 
 async def test_a_run_in_an_empty_image_says_what_is_missing(lab):

@@ -1,0 +1,205 @@
+"""
+What a build grants to its RUN instructions: secrets, agents, hosts, limits, entitlements; flags as docker's.
+
+Values of secrets are read here, go to the sandbox, and are part of no message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InvalidOption, Unsupported
+from ..request import Bounds
+from ..ssh import AgentSource
+
+ENTITLEMENTS = ("network.host", "security.insecure")
+_LARGEST_SECRET = 500 << 10
+_ULIMIT = re.compile(r"([a-z]+)=(-1|\d+)(?::(-1|\d+))?")
+_ULIMITS = (
+    *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"),
+    *("rtprio", "rttime", "sigpending", "stack"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """Values of secrets by id, which no representation shows, and agents by id."""
+
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    ssh: Mapping[str, AgentSource] = field(default_factory=dict)
+
+
+def read_granted(args: argparse.Namespace, environment: Mapping[str, str]) -> Granted:
+    """
+    Read secrets, and find agents.
+
+    Raises:
+        InvalidOption: a value is malformed, or what it names cannot be read.
+    """
+    secrets = {}
+    for text in args.secret:
+        name, value = _secret(text, environment)
+        if value is not None:
+            secrets[name] = value
+    return Granted(secrets=secrets, ssh=dict(_agent(text, environment) for text in args.ssh))
+
+
+def _secret(text: str, environment: Mapping[str, str]) -> tuple[str, bytes | None]:
+    values = _fields(text)
+    kind = values.pop("type", "")
+    if kind not in ("", "file", "env"):
+        raise InvalidOption(f"--secret type={kind}: expected file or env")
+    name = values.pop("id", "")
+    path = values.pop("source", "") or values.pop("src", "")
+    variable = values.pop("env", "")
+    if values:
+        raise InvalidOption(
+            f"--secret: unexpected key {next(iter(values))!r}", hint="as in --secret id=token,src=FILE"
+        )
+    if not name:
+        raise InvalidOption("--secret: the id is missing", hint="as in --secret id=token,src=FILE")
+    if kind == "env" and not variable:
+        path, variable = "", path or name
+    if not path and not variable:
+        path, variable = ("", name) if name in environment else (name, "")
+    if variable:
+        value = environment.get(variable)
+        return name, None if value is None else os.fsencode(value)
+    return name, _read_secret(name, path)
+
+
+def _fields(text: str) -> dict[str, str]:
+    from dockerfile_grammar.golang import csv_fields
+
+    values: dict[str, str] = {}
+    try:
+        words = csv_fields(text)
+    except ValueError as problem:
+        raise InvalidOption("--secret: a quoted value does not end") from problem
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            # The word is not shown: it may be the secret itself.
+            raise InvalidOption(
+                "--secret: every field must be KEY=VALUE", hint="as in --secret id=token,src=FILE"
+            )
+        values[key.lower()] = value
+    return values
+
+
+def _read_secret(name: str, path: str) -> bytes:
+    try:
+        with open(os.path.expanduser(path), "rb") as stream:
+            value = stream.read(_LARGEST_SECRET + 1)
+    except OSError as problem:
+        raise InvalidOption(f"--secret id={name}: cannot read {path}: {problem.strerror}") from problem
+    if len(value) > _LARGEST_SECRET:
+        raise InvalidOption(f"--secret id={name}: {path} is larger than {_LARGEST_SECRET} bytes")
+    return value
+
+
+def _agent(text: str, environment: Mapping[str, str]) -> tuple[str, AgentSource]:
+    name, _, rest = text.partition("=")
+    if not name:
+        raise InvalidOption(f"--ssh {text}: the id is missing", hint="as in --ssh default")
+    paths = [path for path in rest.split(",") if path]
+    if not paths:
+        socket = environment.get("SSH_AUTH_SOCK", "")
+        if not socket:
+            raise InvalidOption(
+                f"--ssh {text}: there is no agent, SSH_AUTH_SOCK is not set",
+                hint=f"start one with eval $(ssh-agent), or name a key: --ssh {name}=FILE",
+            )
+        paths = [socket]
+    paths = [os.path.abspath(os.path.expanduser(path)) for path in paths]
+    sockets = [path for path in paths if _is_socket(name, path)]
+    if sockets and len(paths) > 1:
+        raise InvalidOption(f"--ssh {text}: the socket of an agent cannot be combined with other paths")
+    return name, AgentSource(socket=sockets[0]) if sockets else AgentSource(keys=tuple(paths))
+
+
+def _is_socket(name: str, path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError as problem:
+        raise InvalidOption(f"--ssh {name}: cannot read {path}: {problem.strerror}") from problem
+
+
+def read_bounds(args: argparse.Namespace) -> Bounds:
+    """
+    The limits of RUN.
+
+    Raises:
+        InvalidOption: a value is malformed.
+        Unsupported: a limit that there is no way to set.
+    """
+    from dockerfile_grammar.golang import parse_size
+
+    if args.cgroup_parent:
+        raise Unsupported(
+            f"--cgroup-parent {args.cgroup_parent} is not supported",
+            hint="start pybuild itself in the control group: its sandboxes stay below its own",
+        )
+    size = 0
+    if args.shm_size:
+        try:
+            size = parse_size(args.shm_size)
+        except ValueError as problem:
+            raise InvalidOption(f"--shm-size: {problem}", hint="as in --shm-size 128m") from problem
+    return Bounds(shm_size=size, ulimits=tuple(_ulimit(text) for text in args.ulimit))
+
+
+def _ulimit(text: str) -> tuple[str, int, int]:
+    match = _ULIMIT.fullmatch(text)
+    if match is None:
+        raise InvalidOption(f"--ulimit {text}: expected NAME=SOFT[:HARD]", hint="as in nofile=1024:4096")
+    name, soft, hard = match[1], int(match[2]), int(match[3] or match[2])
+    if name not in _ULIMITS:
+        raise InvalidOption(f"--ulimit {text}: {name} is not one of {', '.join(_ULIMITS)}")
+    if hard != -1 and (soft == -1 or soft > hard):
+        raise InvalidOption(f"--ulimit {text}: the soft limit is above the hard one")
+    return name, soft, hard
+
+
+def read_hosts(texts: list[str]) -> tuple[str, ...]:
+    """
+    Further names for /etc/hosts.
+
+    Raises:
+        InvalidOption: a value is malformed.
+    """
+    return tuple(_host(text) for text in texts)
+
+
+def _host(text: str) -> str:
+    separators = [mark for mark in "=:" if mark in text]
+    name, _, address = text.partition(separators[0] if separators else ":")
+    if name and not re.search(r"\s", name):
+        if address == "host-gateway":
+            return f"{name}:{address}"
+        try:
+            return f"{name}:{ipaddress.ip_address(address.removeprefix('[').removesuffix(']'))}"
+        except ValueError:
+            pass
+    raise InvalidOption(
+        f"--add-host {text}: expected NAME:ADDRESS", hint="as in db:10.0.0.7 or host.example:host-gateway"
+    )
+
+
+def read_entitlements(texts: list[str]) -> frozenset[str]:
+    """
+    What the Dockerfile may ask for.
+
+    Raises:
+        InvalidOption: there is no such entitlement.
+    """
+    for text in texts:
+        if text not in ENTITLEMENTS:
+            raise InvalidOption(f"--allow {text}: expected one of {', '.join(ENTITLEMENTS)}")
+    return frozenset(texts)
