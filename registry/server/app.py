@@ -21,7 +21,7 @@ from ..protocol import routes
 from ..protocol.challenges import Scope, repository_scope
 from ..protocol.errors import ErrorCode
 from ..protocol.routes import Resource
-from . import blobs, manifests, referrers, tags, uploads
+from . import blobs, lifecycle, manifests, referrers, tags, uploads
 from .access import open_access
 from .auth import Authenticator
 from .config import RegistryConfig
@@ -99,6 +99,7 @@ def create_app(
     app[STATE] = state
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_background)
+    app.cleanup_ctx.append(lifecycle.background)
     if access.token_endpoint is not None and authenticator is None:
         app.router.add_route("*", _TOKEN_PATH, access.token_endpoint)
     # The body is invited by the handler that wants it, after the caller was checked.

@@ -42,7 +42,8 @@ async def head_blob(call: Call) -> web.StreamResponse:
         size = await state.metadata.blob(
             call.repository, digest, lambda: state.in_thread(state.store.blobs.stat, call.repository, digest)
         )
-    if size is None:
+    # Touched before the client is told: from now on a collection leaves the blob alone.
+    if size is None or not state.store.blobs.touch(call.repository, digest):
         raise _unknown(digest)
     if is_unchanged(call.request, digest):
         return web.Response(status=304, headers=_headers(digest))

@@ -50,7 +50,7 @@ async def get_manifest(call: Call) -> web.StreamResponse:
         manifest = await metadata.manifest(
             repository, argument, lambda: call.state.in_thread(_load, store, repository, reference)
         )
-    if manifest is None:
+    if manifest is None or not call.state.store.manifests.touch(call.repository, manifest.digest):
         raise _unknown(call)
     answer = {
         "Content-Type": manifest.descriptor.media_type,

@@ -6,8 +6,7 @@ Governing source: OCI distribution-spec, "Listing Tags"; the list of repositorie
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -19,14 +18,16 @@ from ..protocol.challenges import repository_scope
 from ..protocol.errors import ErrorCode
 from .requests import Call, read_page
 
+_STEP = 1000  # repositories that are looked at together when the caller may not see all
+
 
 async def list_tags(call: Call) -> web.StreamResponse:
     """The tags of a repository."""
     size, last = read_page(call)
-    names = await call.state.in_thread(call.state.store.tags.names, call.repository)
+    names = await call.state.in_thread(call.state.store.tags.names, call.repository, last, size + 1)
     if names is None:
         raise ApiError(ErrorCode.NAME_UNKNOWN, {"name": call.repository})
-    page, more = _page(names, size, last)
+    page, more = _page(names, size)
     target = routes.tags(call.repository, n=size, last=page[-1]) if more else ""
     return _answer({"name": call.repository, "tags": page}, target)
 
@@ -34,14 +35,25 @@ async def list_tags(call: Call) -> web.StreamResponse:
 async def list_repositories(call: Call) -> web.StreamResponse:
     """The repositories that hold a manifest and that the caller may read."""
     size, last = read_page(call)
-    names = await call.state.in_thread(call.state.store.tags.repositories)
-    may_list = call.caller.may_list
-    if may_list is not None:
-        names = [name for name in names if may_list(name)]
-    elif call.caller.grants is not None and not _may_list(call):
-        names = [name for name in names if call.caller.may(repository_scope(name, "pull"))]
-    page, more = _page(names, size, last)
+    names = await call.state.in_thread(_visible, call, last, size + 1)
+    page, more = _page(names, size)
     return _answer({"repositories": page}, routes.catalog(n=size, last=page[-1]) if more else "")
+
+
+def _visible(call: Call, last: str, count: int) -> list[str]:
+    """The next repositories that the caller may see."""
+    is_visible = call.caller.may_list
+    if is_visible is None and (call.caller.grants is None or _may_list(call)):
+        return list(call.state.store.tags.repositories(last, count))
+    found: list[str] = []
+    while len(found) < count and (names := call.state.store.tags.repositories(last, _STEP)):
+        last = names[-1]
+        found += [name for name in names if (is_visible or _may_pull(call))(name)]
+    return found[:count]
+
+
+def _may_pull(call: Call) -> Callable[[str], bool]:
+    return lambda name: call.caller.may(repository_scope(name, "pull"))
 
 
 def _may_list(call: Call) -> bool:
@@ -51,10 +63,8 @@ def _may_list(call: Call) -> bool:
     )
 
 
-def _page(names: Sequence[str], size: int, last: str) -> tuple[list[str], bool]:
-    start = bisect.bisect_right(names, last) if last else 0
-    page = list(names[start : start + size])
-    return page, bool(page) and start + size < len(names)
+def _page(names: Sequence[str], size: int) -> tuple[list[str], bool]:
+    return list(names[:size]), 0 < size < len(names)
 
 
 def _answer(body: dict[str, object], following: str) -> web.Response:

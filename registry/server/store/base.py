@@ -18,6 +18,9 @@ from oci_image.digest import Digest
 
 from ...errors import RegistryError
 
+NO_LIMIT = 2**62
+"""More than any list has."""
+
 
 class ConditionFailed(RegistryError):
     """A tag does not stand for what the caller expected; nothing was changed."""
@@ -82,6 +85,10 @@ class BlobAccess(Protocol):
         """A seekable reader, which the caller closes; the bytes are not verified. None as with `stat`."""
         ...
 
+    def touch(self, repository: str, digest: Digest) -> bool:
+        """Note that somebody was told of the blob; False when it is being collected. Does not block."""
+        ...
+
     def mount(self, repository: str, digest: Digest, source: str) -> bool:
         """Give `repository` a blob of the repository `source`; False when that does not have it."""
         ...
@@ -104,6 +111,10 @@ class ManifestAccess(Protocol):
 
     def get(self, repository: str, digest: Digest) -> StoredManifest | None:
         """The manifest, verified against its digest, or None."""
+        ...
+
+    def touch(self, repository: str, digest: Digest) -> bool:
+        """Note that somebody pulled the manifest; False when it is being collected. Does not block."""
         ...
 
     def put(
@@ -137,8 +148,12 @@ class TagAccess(Protocol):
         """What the tag stands for."""
         ...
 
-    def names(self, repository: str) -> Sequence[str] | None:
-        """All tags in the order of their bytes, perhaps none; None for a repository that does not exist."""
+    def names(self, repository: str, after: str = "", limit: int = NO_LIMIT) -> Sequence[str] | None:
+        """
+        The tags after a name in the order of their bytes, perhaps none; None for an unknown repository.
+
+        Costs what it returns.
+        """
         ...
 
     def delete(self, repository: str, tag: str, condition: TagCondition | None = None) -> bool:
@@ -150,8 +165,8 @@ class TagAccess(Protocol):
         """
         ...
 
-    def repositories(self) -> Sequence[str]:
-        """The repositories that hold a manifest, in the order of their bytes."""
+    def repositories(self, after: str = "", limit: int = NO_LIMIT) -> Sequence[str]:
+        """The repositories after a name that hold a manifest, in the order of their bytes."""
         ...
 
 

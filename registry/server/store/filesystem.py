@@ -1,27 +1,26 @@
 """
-A registry's storage in a directory: blobs, and how the parts fit together.
+A registry's storage in a directory: how the parts fit together, and what is done when nothing else is.
 
-Invariants: see `layout` for the files and `durable` for how they change; a blob gets its name only after its
-digest was verified, so a push of the same blob repairs damaged content.
+Invariants: see `layout` for the files, `durable` for how they change, `index` for what is derived from them.
 """
 
 from __future__ import annotations
 
 import os
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import BinaryIO
+from collections.abc import Callable
 
-from oci_image.digest import Digest
-
-from .durable import create_marker, list_names, make_directories, remove_file, storage_errors, sync_directory
+from ..leases import Leases
+from .durable import storage_errors
+from .file_blobs import FileBlobs
 from .file_manifests import FileManifests, FileTags
 from .file_uploads import FileUploads
-from .layout import Layout, take, unflatten
+from .image_layout import write_image_layout
+from .layout import take
+from .rebuilding import drop_index, migrate, open_index, rebuild, reindex
+from .steady import SteadyClock, boot_identifier
 
-_HOLDERS_LIMIT = 65536
+_PATIENCE = 15  # rounds after which a repository that changes all the time is settled as well
 
 
 class FilesystemStore:
@@ -30,104 +29,105 @@ class FilesystemStore:
 
     Args:
         root: the directory; it is created.
-        clock: seconds that never jump, for the age of uploads.
+        clock: seconds that never jump, for the age of uploads and for grace periods.
+        wall: seconds since the epoch.
 
     Raises:
         InvalidConfiguration: another registry uses the directory, or it cannot be written.
     """
 
-    def __init__(self, root: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: str,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.layout, self._lock_descriptor = take(root)
-        self.blobs = FileBlobs(self.layout)
-        self.tags = FileTags(self.layout)
-        self.manifests = FileManifests(self.layout, self.tags)
+        try:
+            self._open(clock, wall)
+        except BaseException:
+            os.close(self._lock_descriptor)
+            raise
+
+    def _open(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        boot = boot_identifier()
+        self.index = open_index(self.layout, clock, wall)
+        saved = self.index.meta("clock")
+        left_running = self.index.meta("running")
+        if left_running and left_running != boot:  # the machine went down: the index was not flushed
+            self.index.close()
+            drop_index(self.layout)
+            self.index = open_index(self.layout, clock, wall)
+        self.clock = SteadyClock(clock, saved, boot)
+        self.index.clock = self.clock
+        self.leases = Leases(self.clock, wall)
+        migrate(self.layout)
+        if self.index.is_new:
+            rebuild(self.layout, self.index)
+        else:
+            for repository in self.index.stale():
+                reindex(self.layout, self.index, repository)
+        if left_running or self.index.is_new:
+            # Uses that were not written down yet are lost: whatever is here counts as used now.
+            self.index.set_meta("born", repr(self.clock()))
+        self.index.set_meta("running", boot or "unknown")
+        self.blobs = FileBlobs(self.layout, self.index, self.leases)
+        self.tags = FileTags(self.layout, self.index)
+        self.manifests = FileManifests(self.layout, self.tags, self.index, self.leases)
+        self._restless: dict[str, tuple[int, int]] = {}
         self.uploads = FileUploads(self.layout, self.blobs.adopt, clock)
+
+    def write_down(self) -> None:
+        """Write uses to the index, and the time that the grace periods have reached."""
+        used, pulled = self.leases.take()
+        self.index.note_uses(used, pulled)
+        self.index.set_meta("clock", self.clock.save())
+
+    def settle(self, limit: int = 1000) -> int:
+        """
+        Make the directories of repositories that changed current as image layouts; returns how many.
+
+        A repository that changes meanwhile stays for the next time.
+        """
+        done = 0
+        for repository in self.index.stale()[:limit]:
+            done += self._settle_one(repository)
+        return done
+
+    def _settle_one(self, repository: str) -> bool:
+        with self.tags.lock(repository), storage_errors():
+            changes = self.index.changes(repository)
+            write_image_layout(self.layout, self.index, repository)
+            return self.index.settle(repository, changes)
+
+    def settle_quiet(self) -> None:
+        """Settle repositories that did not change since the last call, or change all the time; write down."""
+        quiet = set()
+        seen: dict[str, int] = {}
+        for repository in self.index.stale():
+            seen[repository] = self.index.changes(repository)
+            earlier, rounds = self._restless.get(repository, (-1, 0))
+            if earlier == seen[repository] or rounds >= _PATIENCE:
+                quiet.add(repository)
+        for repository in quiet:
+            self._settle_one(repository)
+        self._restless = {
+            name: (count, self._restless.get(name, (0, 0))[1] + 1)
+            for name, count in seen.items()
+            if name not in quiet
+        }
+        self.write_down()
 
     def close(self) -> None:
         """Release the directory; uploads in progress stay."""
+        if self._lock_descriptor < 0:
+            return
         self.uploads.close()
-        if self._lock_descriptor >= 0:
+        try:
+            self.settle(100_000)
+            self.write_down()
+            self.index.set_meta("running", "")
+        finally:
+            self.index.close()
             os.close(self._lock_descriptor)
             self._lock_descriptor = -1
-
-
-class FileBlobs:
-    """Implements `BlobAccess`."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._last_holder: dict[Digest, str] = {}
-
-    def _is_member(self, repository: str, digest: Digest) -> bool:
-        return os.path.lexists(self._layout.member(repository, "blobs", digest))
-
-    def stat(self, repository: str, digest: Digest) -> int | None:
-        """The size in bytes, or None."""
-        with storage_errors():
-            if not self._is_member(repository, digest):
-                return None
-            try:
-                return os.stat(self._layout.blob(digest), follow_symlinks=False).st_size
-            except FileNotFoundError:
-                return None
-
-    def open(self, repository: str, digest: Digest) -> BinaryIO | None:
-        """A reader, or None."""
-        with storage_errors():
-            if not self._is_member(repository, digest):
-                return None
-            try:
-                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-                return open(os.open(self._layout.blob(digest), flags), "rb", buffering=0)
-            except FileNotFoundError:
-                return None
-
-    def mount(self, repository: str, digest: Digest, source: str) -> bool:
-        """Give a repository a blob of another one."""
-        if self.stat(source, digest) is None:
-            return False
-        self._add_member(repository, digest)
-        return True
-
-    def holders(self, digest: Digest) -> Iterator[str]:
-        """The repositories that have the blob, the last that was seen to first."""
-        with storage_errors():
-            if not os.path.exists(self._layout.blob(digest)):
-                return
-            last = self._last_holder.get(digest)
-            if last is not None and self._is_member(last, digest):
-                yield last
-            for name in list_names(self._layout.repositories):
-                repository = unflatten(name)
-                if repository != last and self._is_member(repository, digest):
-                    yield repository
-
-    def delete(self, repository: str, digest: Digest) -> bool:
-        """Take the blob from the repository; the content stays for the garbage collection."""
-        with storage_errors():
-            directory = self._layout.member_directory(repository, "blobs", digest.algorithm)
-            return remove_file(f"{self._layout.root}/{directory}", digest.hex)
-
-    def quarantine(self, digest: Digest) -> None:
-        """Put damaged content aside, where nobody reads it."""
-        with storage_errors(), suppress(FileNotFoundError):
-            target = f"{self._layout.root}/quarantine/{digest.algorithm}-{digest.hex[:64]}-{uuid.uuid4().hex}"
-            os.rename(self._layout.blob(digest), target)
-            sync_directory(os.path.dirname(self._layout.blob(digest)))
-
-    def adopt(self, repository: str, digest: Digest, path: str) -> None:
-        """Move a file, whose bytes were verified and flushed, to its name and give it to the repository."""
-        with storage_errors():
-            directory = make_directories(self._layout.root, self._layout.blob_directory(digest))
-            os.chmod(path, 0o444)
-            os.rename(path, f"{directory}/{digest.hex}")
-            sync_directory(directory)
-        self._add_member(repository, digest)
-
-    def _add_member(self, repository: str, digest: Digest) -> None:
-        with storage_errors():
-            relative = self._layout.member_directory(repository, "blobs", digest.algorithm)
-            create_marker(make_directories(self._layout.root, relative), digest.hex)
-        if len(self._last_holder) >= _HOLDERS_LIMIT:
-            self._last_holder.clear()
-        self._last_holder[digest] = repository

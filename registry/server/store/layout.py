@@ -4,7 +4,12 @@ Where things are below the root of a registry on disk, and the lock that makes o
     ROOT/lock                                                 held while a registry uses the directory
     ROOT/blobs/<algorithm>/<2 hex digits>/<hex>               content, once for all repositories
     ROOT/quarantine/<algorithm>-<hex>-<random>                content that was found to be damaged
-    ROOT/repositories/<repository>/blobs/<algorithm>/<hex>    empty: the repository has the blob
+    ROOT/trash/                                               what was collected, for a while, and why
+    ROOT/index.db                                             what can be read again from all the rest
+    ROOT/format                                               version of this tree
+    ROOT/repositories/<repository>/oci-layout, index.json     make the directory an OCI image layout
+    ROOT/repositories/<repository>/blobs/<algorithm>/<hex>    link to the content: the repository has it;
+                                                              or the bytes of a manifest, for the image layout
     ROOT/repositories/<repository>/manifests/<algorithm>/<hex>  a line of JSON, then the manifest's bytes
     ROOT/repositories/<repository>/referrers/<subject>/<digest> empty: the manifest has the subject
     ROOT/repositories/<repository>/tags/<tag>                 a digest
@@ -39,6 +44,16 @@ class Layout:
     def temporary(self) -> str:
         """Where files are written before they get their name."""
         return f"{self.root}/incoming"
+
+    @property
+    def index(self) -> str:
+        """The index of everything."""
+        return f"{self.root}/index.db"
+
+    @property
+    def trash(self) -> str:
+        """Where collected files rest until nobody can want them back."""
+        return f"{self.root}/trash"
 
     @property
     def repositories(self) -> str:
@@ -111,7 +126,7 @@ def take(root: str) -> tuple[Layout, int]:
     layout = Layout(root)
     with storage_errors():
         shutil.rmtree(layout.temporary, ignore_errors=True)
-        for name in ("incoming", "blobs", "repositories", "uploads", "quarantine"):
+        for name in ("incoming", "blobs", "repositories", "uploads", "quarantine", "trash"):
             os.makedirs(f"{root}/{name}", mode=0o755, exist_ok=True)
         sync_directory(root)
     return layout, descriptor

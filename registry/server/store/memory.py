@@ -16,7 +16,7 @@ from typing import BinaryIO
 from oci_image.digest import Digest
 from oci_image.errors import VerificationFailed
 
-from .base import StoredManifest, TagCondition
+from .base import NO_LIMIT, StoredManifest, TagCondition
 
 
 class MemoryStore:
@@ -56,6 +56,10 @@ class _Blobs:
         content = self._get(repository, digest)
         return None if content is None else io.BytesIO(content)
 
+    def touch(self, repository: str, digest: Digest) -> bool:
+        del repository, digest  # nothing is collected: content goes with its last repository
+        return True
+
     def mount(self, repository: str, digest: Digest, source: str) -> bool:
         with self._lock:
             if self._get(source, digest) is None:
@@ -94,10 +98,11 @@ class _Tags:
         with self._lock:
             return self.table.get(repository, {}).get(tag)
 
-    def names(self, repository: str) -> Sequence[str] | None:
+    def names(self, repository: str, after: str = "", limit: int = NO_LIMIT) -> Sequence[str] | None:
         with self._lock:
             known = self.manifests.get(repository) or self._blobs.members.get(repository)
-            return sorted(self.table.get(repository, ())) if known else None
+            names = sorted(name for name in self.table.get(repository, ()) if name > after)
+            return names[:limit] if known else None
 
     def delete(self, repository: str, tag: str, condition: TagCondition | None = None) -> bool:
         with self._lock:
@@ -109,9 +114,9 @@ class _Tags:
             del tags[tag]
             return True
 
-    def repositories(self) -> Sequence[str]:
+    def repositories(self, after: str = "", limit: int = NO_LIMIT) -> Sequence[str]:
         with self._lock:
-            return sorted(name for name, manifests in self.manifests.items() if manifests)
+            return sorted(name for name, held in self.manifests.items() if held and name > after)[:limit]
 
 
 class _Manifests:
@@ -122,6 +127,10 @@ class _Manifests:
     def get(self, repository: str, digest: Digest) -> StoredManifest | None:
         with self._lock:
             return self._tags.manifests.get(repository, {}).get(digest)
+
+    def touch(self, repository: str, digest: Digest) -> bool:
+        del repository, digest
+        return True
 
     def put(
         self,
