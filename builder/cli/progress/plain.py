@@ -6,6 +6,7 @@ Numbers are given in the order in which things begin. Output lines are held back
 
 from __future__ import annotations
 
+import time
 from functools import singledispatchmethod
 from typing import Self, TextIO
 
@@ -32,7 +33,6 @@ class PlainProgress:
         self._numbers: dict[object, int] = {}
         self._began: dict[object, float] = {}
         self._rest: dict[tuple[object, int], bytes] = {}
-        self._now = 0.0
 
     def __call__(self, event: Event) -> None:
         """Show the event."""
@@ -79,7 +79,8 @@ class PlainProgress:
     def _(self, event: StepProblem) -> None:
         self._flush(event.step)
         number = self._number(event.step.digest)
-        self._out.write(f"#{number} ERROR: {event.message}\n\n")
+        word = "CANCELED" if event.message == "cancelled" else f"ERROR: {event.message}"
+        self._out.write(f"#{number} {word}\n\n")
 
     @_show.register
     def _(self, event: TaskStarted) -> None:
@@ -114,7 +115,8 @@ class PlainProgress:
 
     def _line(self, thing: object, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
-        self._out.write(f"#{self._number(thing)} {text}\n")
+        now = time.monotonic()
+        self._out.write(f"#{self._number(thing)} {now - self._began.get(thing, now):.3f} {text}\n")
 
     def _flush(self, step: Step) -> None:
         for stream in (1, 2):

@@ -1,7 +1,8 @@
 """
 A live picture on a terminal: one line for each step, the last output lines of those that run.
 
-Drawing is rich's work; what is finished stays in the scroll-back once, so that long builds do not flicker.
+Drawing is rich's work. While the picture lives it is never higher than the terminal: what finished first
+makes room, and is there again in the last picture, which stays.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -28,8 +30,11 @@ from ...events import (
     TaskProgress,
     TaskStarted,
 )
+from ..problems import visible
 
 _TAIL = 6
+_LONGEST = 1 << 12
+"""Bytes that are kept of a line that does not end."""
 
 
 @dataclass(slots=True)
@@ -42,6 +47,11 @@ class _Row:
     items: dict[str, tuple[int, int]] = field(default_factory=dict)
     rest: bytes = b""
 
+    @property
+    def height(self) -> int:
+        """Lines that it takes."""
+        return 1 + len(self.tail) + bool(self.rest) + len(self.items)
+
 
 class TtyProgress:
     """The renderer of ``--progress tty``."""
@@ -50,6 +60,7 @@ class TtyProgress:
         self._console = Console(file=out, no_color=not color, highlight=False)
         self._rows: dict[object, _Row] = {}
         self._began = time.monotonic()
+        self._finished = ""
         self._live = Live(
             get_renderable=self._picture,
             console=self._console,
@@ -69,6 +80,7 @@ class TtyProgress:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._finished = " FINISHED" if exc_info[0] is None else " FAILED"
         if self._live.is_started:
             self._live.vertical_overflow = "visible"
             self._live.stop()
@@ -89,18 +101,19 @@ class TtyProgress:
     def _(self, event: StepLog) -> None:
         row = self._rows[event.step.digest]
         *lines, row.rest = (row.rest + event.data).split(b"\n")
-        texts = [line.decode(errors="replace").rstrip("\r").rpartition("\r")[2] for line in lines]
-        row.tail = (row.tail + texts)[-_TAIL:]
+        row.rest = row.rest[-_LONGEST:]
+        row.tail = (row.tail + [_text(line) for line in lines])[-_TAIL:]
 
     @_take.register
     def _(self, event: StepDone) -> None:
         row = self._rows[event.step.digest]
-        row.state, row.ended, row.tail = "done", event.time, []
+        row.state, row.ended, row.tail, row.rest = "done", event.time, [], b""
 
     @_take.register
     def _(self, event: StepProblem) -> None:
         row = self._rows.setdefault(event.step.digest, _Row(event.step.origin.title, event.time))
-        row.state, row.ended, row.tail = "failed", event.time, []
+        row.state = "canceled" if event.message == "cancelled" else "failed"
+        row.ended, row.tail, row.rest = event.time, [], b""
 
     @_take.register
     def _(self, event: TaskStarted) -> None:
@@ -126,27 +139,47 @@ class TtyProgress:
     def _picture(self) -> RenderableType:
         now = time.monotonic()
         ended = sum(row.state != "running" for row in self._rows.values())
-        head = Text(f"[+] Building {now - self._began:.1f}s ({ended}/{len(self._rows)})")
+        count = f"({ended}/{len(self._rows)}){self._finished}"
+        head = Text(f"[+] Building {now - self._began:.1f}s {count}")
         table = Table.grid(expand=True, padding=(0, 1))
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         table.add_column(justify="right", no_wrap=True)
-        for row in self._rows.values():
+        for row in self._fitting():
             _add(table, row, now)
-        return Group(head, table)
+        # A terminal echoes Ctrl-C as ^C behind the last line, which must not become two lines by that.
+        return Group(head, Padding(table, (0, 2, 0, 0)))
+
+    def _fitting(self) -> list[_Row]:
+        """The rows that fit on the terminal, without the first of those that are over."""
+        rows = list(self._rows.values())
+        surplus = sum(row.height for row in rows) + 2 - self._console.height
+        if self._finished or surplus <= 0:
+            return rows
+        shown = []
+        for row in rows:
+            if surplus > 0 and row.state in ("done", "cached"):
+                surplus -= row.height
+            else:
+                shown.append(row)
+        return shown
 
 
-_STYLES = {"running": "", "done": "blue", "cached": "blue", "failed": "red"}
+_STYLES = {"running": "", "done": "blue", "cached": "blue", "failed": "red", "canceled": "yellow"}
+_WORDS = {"cached": "CACHED ", "failed": "ERROR ", "canceled": "CANCELED "}
 
 
 def _add(table: Table, row: _Row, now: float) -> None:
-    words = {"cached": "CACHED ", "failed": "ERROR "}
-    title = row.title.replace("\n", " ")
+    title = visible(row.title.replace("\n", " "))
     seconds = (row.ended if row.ended is not None else now) - row.began
     table.add_row(
-        Text(f" => {words.get(row.state, '')}{title}", style=_STYLES[row.state]), Text(f"{seconds:.1f}s")
+        Text(f" => {_WORDS.get(row.state, '')}{title}", style=_STYLES[row.state]), Text(f"{seconds:.1f}s")
     )
-    for line in row.tail:
+    for line in [*row.tail, *([_text(row.rest)] if row.rest else [])]:
         table.add_row(Text(f" => => # {line}", style="dim"), Text(""))
     for item, (done, total) in row.items.items():
         share = f"{100 * done // total:3d}%" if total else f"{done / 1e6:.1f} MB"
         table.add_row(Text(f" => => {item}", style="dim"), Text(share))
+
+
+def _text(line: bytes) -> str:
+    return visible(line.decode(errors="replace").expandtabs())
