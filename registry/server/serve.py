@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from ..errors import InvalidConfiguration
+from .access import open_access
 from .app import create_app
 from .config import RegistryConfig
 from .state import STATE, ServerState
@@ -37,6 +38,20 @@ def open_store(config: RegistryConfig) -> RegistryStore:
         InvalidConfiguration: the directory cannot be used, or another registry uses it.
     """
     return FilesystemStore(config.root) if config.root else MemoryStore()
+
+
+def verify(config: RegistryConfig) -> None:
+    """
+    Read everything that the settings name, without serving or touching the content.
+
+    Raises:
+        InvalidConfiguration: the server could not start with these settings.
+    """
+    open_access(config)
+    if config.tls is not None:
+        from . import tls
+
+        tls.load(config.tls)
 
 
 @contextlib.asynccontextmanager

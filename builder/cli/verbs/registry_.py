@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -14,10 +15,15 @@ from ..settings import Settings
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     p = verb("registry", "Serve a registry (OCI distribution API) over HTTP.", usage="[OPTIONS]", root=False)
-    p.add_argument("--listen", default="127.0.0.1:5000", metavar="ADDRESS:PORT", help="port 0: any free one")
+    p.add_argument("--config", metavar="FILE", help="settings (TOML); other options overrule them")
+    p.add_argument(
+        "--verify", action="store_true", help="check the settings and the files they name, then end"
+    )
+    p.add_argument("--schema", action="store_true", help="print the JSON schema of the settings, then end")
+    p.add_argument("--listen", metavar="ADDRESS:PORT", help="default 127.0.0.1:5000; port 0: any free one")
     p.add_argument("--root", metavar="DIR", help="where the content rests (default: registry/ in the store)")
-    p.add_argument("--memory", action="store_true", help="keep everything in memory")
-    p.add_argument("--read-only", action="store_true", help="refuse pushes and deletions")
+    p.add_argument("--memory", action="store_true", default=None, help="keep everything in memory")
+    p.add_argument("--read-only", action="store_true", default=None, help="refuse pushes and deletions")
     p.add_argument("--no-delete", action="store_true", help="refuse deletions")
     p.add_argument("--sparse", action="store_true", help="accept manifests whose parts are not here")
     p.add_argument("--access-log", action="store_true", help="write a line for each request to stderr")
@@ -26,9 +32,23 @@ def main(arguments: list[str]) -> int:
     p.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM)")
     p.add_argument("--tls-key", metavar="FILE", help="key of the certificate (PEM)")
     args = p.parse_args(arguments)
-    from registry.server.config import AnonymousAuth, BasicAuth, RegistryConfig, TlsFiles, TokenAuth
-    from registry.server.serve import serve
+    if args.schema:
+        return _print_schema()
+    from registry.server.configfile import load
+    from registry.server.serve import serve, verify
 
+    config = load(args.config or "", environment=os.environ, flags=_flags(args), default_root=_default_root())
+    if args.verify:
+        verify(config)
+        print(f"{args.config or 'the settings'}: ok")
+        return 0
+    if args.access_log:
+        _log_accesses()
+    asyncio.run(serve(config, ready=lambda url: _ready(url, config.root)))
+    return 0
+
+
+def _flags(args: argparse.Namespace) -> dict[tuple[str, str], object]:
     if bool(args.tls_cert) != bool(args.tls_key):
         raise InvalidOption("--tls-cert and --tls-key belong together")
     if args.anonymous_pull and not args.htpasswd:
@@ -37,26 +57,31 @@ def main(arguments: list[str]) -> int:
         )
     if args.memory and args.root:
         raise InvalidOption("--memory and --root exclude each other")
-    host, port = _listen(args.listen)
-    auth: AnonymousAuth | BasicAuth | TokenAuth = AnonymousAuth()
+    flags: dict[tuple[str, str], object] = {
+        ("server", "listen"): args.listen,
+        ("server", "read_only"): args.read_only,
+        ("server", "delete"): False if args.no_delete else None,
+        ("storage", "verify_references"): False if args.sparse else None,
+        ("auth", "htpasswd"): args.htpasswd,
+        ("tls", "certificate"): args.tls_cert,
+        ("tls", "key"): args.tls_key,
+    }
+    if args.memory or args.root:
+        flags["storage", "memory"] = bool(args.memory)
+        flags["storage", "root"] = "" if args.memory else os.path.abspath(args.root)
     if args.anonymous_pull:
-        auth = TokenAuth(htpasswd=args.htpasswd, anonymous_pull=True)
-    elif args.htpasswd:
-        auth = BasicAuth(htpasswd=args.htpasswd)
-    root = "" if args.memory else os.path.abspath(args.root or _default_root())
-    config = RegistryConfig(
-        host=host,
-        port=port,
-        root=root,
-        read_only=args.read_only,
-        delete_enabled=not args.no_delete,
-        verify_references=not args.sparse,
-        auth=auth,
-        tls=TlsFiles(certificate=args.tls_cert, key=args.tls_key) if args.tls_cert else None,
-    )
-    if args.access_log:
-        _log_accesses()
-    asyncio.run(serve(config, ready=lambda url: _ready(url, root)))
+        flags["auth", "anonymous_pull"] = True
+    elif args.htpasswd and not args.config:
+        flags["auth", "mode"] = "basic"
+    return flags
+
+
+def _print_schema() -> int:
+    import json
+
+    from registry.server.configschema import schema
+
+    print(json.dumps(schema(), indent=2))
     return 0
 
 
@@ -76,10 +101,3 @@ def _ready(url: str, root: str) -> None:
 
 def _default_root() -> str:
     return os.path.join(Settings.read().root, "registry")
-
-
-def _listen(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise InvalidOption(f"--listen {text}: expected ADDRESS:PORT, as in 127.0.0.1:5000")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":5000" means every address, as elsewhere
