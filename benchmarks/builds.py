@@ -82,18 +82,18 @@ def run_row(
 
 
 def assemble(
-    args: argparse.Namespace, folder: Path, archive: Path, daemon: contenders.Dockerd
+    args: argparse.Namespace, folder: Path, archive: Path, daemons: list[contenders.Dockerd]
 ) -> list[Contender]:
     """The contenders that are wanted and installed."""
     wanted = args.contenders.split(",")
     field = []
     if "pybuild" in wanted:
         field.append(contenders.pybuild(folder, args.python, archive))
-    if machine.installed("dockerd") and {"buildkit", "classic"} & set(wanted):
-        daemon.start()
-        for buildkit, name in ((True, "buildkit"), (False, "classic")):
-            if name in wanted:
-                field.append(contenders.docker(daemon, archive, buildkit=buildkit))
+    # A daemon for each: emptying the cache of one builder would empty the other one's.
+    for daemon, name in zip(daemons, ("buildkit", "classic"), strict=True):
+        if name in wanted and machine.installed("dockerd"):
+            daemon.start()
+            field.append(contenders.docker(daemon, archive, buildkit=name == "buildkit"))
     if machine.installed("buildah") and "buildah" in wanted:
         field.append(contenders.buildah(folder, archive))
     return field
@@ -141,13 +141,14 @@ def main() -> None:
         source = Path(args.source).resolve()
         if not args.no_header:
             machine.emit(machine.describe(folder, source), args.output)
-        daemon = contenders.Dockerd(folder, charged.parent)
+        daemons = [contenders.Dockerd(folder, charged.parent, number) for number in range(2)]
         try:
             archive = contenders.base_archive(folder, source)
             contenders.install(folder, source, args.python)
-            compete(args, assemble(args, folder, archive, daemon), folder, charged)
+            compete(args, assemble(args, folder, archive, daemons), folder, charged)
         finally:
-            daemon.stop()
+            for daemon in daemons:
+                daemon.stop()
 
 
 if __name__ == "__main__":

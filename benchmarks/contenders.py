@@ -21,8 +21,6 @@ import measuring
 BASE = "localhost/busybox:bench"
 IMAGE = "bench:latest"
 PACKAGES = ("builder", "registry", "runtime", "dockerfile_grammar", "oci_image")
-BRIDGE = "pbbench0"
-BRIDGE_ADDRESS = "172.29.7.1/24"
 _DAEMON_START_SECONDS = 60
 
 
@@ -161,12 +159,13 @@ def buildah(folder: Path, archive: Path) -> Contender:
 class Dockerd:
     """A daemon of our own with a bridge of its own; containers are charged to the given control group."""
 
-    def __init__(self, folder: Path, group: str) -> None:
-        self.folder = folder / "docker"
+    def __init__(self, folder: Path, group: str, number: int = 0) -> None:
+        self.folder = folder / f"docker{number}"
         self.socket = f"unix://{self.folder}/docker.sock"
         self._group = group
         self._process: subprocess.Popen[bytes] | None = None
-        self._bridge = False
+        self._bridge = f"pbbench{number}"
+        self._address = f"172.29.{7 + number}.1/24"
 
     @property
     def client(self) -> list[str]:
@@ -176,18 +175,17 @@ class Dockerd:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._bridge = True
         for line in (
-            f"ip link add {BRIDGE} type bridge",
-            f"ip address add {BRIDGE_ADDRESS} dev {BRIDGE}",
-            f"ip link set {BRIDGE} up",
+            f"ip link add {self._bridge} type bridge",
+            f"ip address add {self._address} dev {self._bridge}",
+            f"ip link set {self._bridge} up",
         ):
             run(line.split(), {"PATH": machine.SYSTEM_PATH})
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [
                     *("dockerd", "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"),
-                    *("--pidfile", self.folder / "pid", "--host", self.socket, "--bridge", BRIDGE),
+                    *("--pidfile", self.folder / "pid", "--host", self.socket, "--bridge", self._bridge),
                     *("--storage-driver", "overlay2", "--log-level", "warn"),
                     *(("--cgroup-parent", self._group) if self._group else ()),
                 ],
@@ -214,8 +212,7 @@ class Dockerd:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._bridge:
-            run(["ip", "link", "delete", BRIDGE], {"PATH": machine.SYSTEM_PATH}, check=False)
+        run(["ip", "link", "delete", self._bridge], {"PATH": machine.SYSTEM_PATH}, check=False)
 
 
 def docker(daemon: Dockerd, archive: Path, *, buildkit: bool) -> Contender:
