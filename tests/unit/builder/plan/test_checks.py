@@ -51,6 +51,9 @@ def found(checked):
     return call
 
 
+LEGACY = '"ENV key=value" should be used instead of legacy "ENV key value" format'
+
+
 def details(result):
     return [finding.detail for finding in result.findings]
 
@@ -237,8 +240,7 @@ def test_a_build_looks_at_what_it_needs(plans):
     assert graph.warnings == (
         "FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)",
         "UndefinedArgInFrom: FROM argument 'v' is not declared (line 3)",
-        """LegacyKeyValueFormat: "ENV key=value" should be used instead of legacy "ENV key value" format"""
-        " (line 4)",
+        f"LegacyKeyValueFormat: {LEGACY} (line 4)",
         "UndefinedVar: Usage of undefined variable '$z' (line 4)",
         "NoEmptyContinuation: Empty continuation line (line 7)",
         "[Warning] One or more build-args [X] were not consumed",
@@ -248,7 +250,7 @@ def test_a_build_looks_at_what_it_needs(plans):
 def test_findings_as_errors(plans, checked):
     """With error=true a build should fail, and say which rules are broken."""
     text = "# check=error=true\nFROM scratch as b\nENV x y\n"
-    with pytest.raises(ChecksFailed, match="rules: FromAsCasing, LegacyKeyValueFormat$") as caught:
+    with pytest.raises(ChecksFailed, match=r"rules: FromAsCasing, LegacyKeyValueFormat$") as caught:
         plans(text)
     assert [str(one)[:12] for one in caught.value.warnings] == ["FromAsCasing", "LegacyKeyVal"]
     assert isinstance(checked(text).problem, ChecksFailed)
