@@ -101,8 +101,8 @@ def default_device(routes: str) -> str:
 def find_bridge() -> Bridge | None:
     """Return the bridge when it is there with an address."""
     try:
-        with open(f"/sys/class/net/{BRIDGE}/ifindex", encoding="ascii") as file:
-            interface = int(file.read())
+        # Not from /sys, which shows the network namespace of whoever mounted it.
+        interface = socket.if_nametoindex(BRIDGE)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
             gateway = _interface_address(control, _SIOCGIFADDR)
             mask = _interface_address(control, _SIOCGIFNETMASK)

@@ -51,16 +51,16 @@ def entry() -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one command line and return its exit status; never raises for anything a user can cause."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        _help()
-        return 0 if arguments else USAGE
-    if arguments[0] in ("--version", "version"):
-        from .settings import VERSION
-
-        print(f"pybuild {VERSION}")
-        return 0
     verb, rest = _split(arguments)
     try:
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            _help()
+            return 0 if arguments else USAGE
+        if arguments[0] in ("--version", "version"):
+            from .roots import VERSION
+
+            print(f"pybuild {VERSION}")
+            return 0
         return _verb(verb)(rest)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -117,4 +117,4 @@ def _help() -> None:
         "The store is /var/lib/pybuild for root and ~/.local/share/pybuild for others;",
         "--root DIR or PYBUILD_ROOT choose another one.",
     ]
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
