@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -69,6 +70,10 @@ class Docker:
         self.log.close()
         with contextlib.suppress(FileNotFoundError):
             self.socket.unlink()
+        # It leaves the mount of its host network namespace behind, and the folder could not be removed.
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        for place in [line.split()[1] for line in mounts if line.split()[1].startswith(str(self.folder))]:
+            run("umount", "--lazy", place, check=False)
 
 
 class Podman:
@@ -85,9 +90,11 @@ class Podman:
         policy = self.folder / "policy.json"
         policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         self.env = {**os.environ, "CONTAINERS_CONF": str(config), "XDG_RUNTIME_DIR": str(self.folder)}
+        # podman refuses paths of more than 50 characters here.
+        self.run = tempfile.mkdtemp(prefix="podman.", dir="/tmp")
 
     def __call__(self, *args, **kwargs):
-        stores = ("--root", self.folder / "root", "--runroot", self.folder / "run", "--storage-driver", "vfs")
+        stores = ("--root", self.folder / "root", "--runroot", self.run, "--storage-driver", "vfs")
         return run(self.podman, *stores, *args, env=self.env, **kwargs)
 
 
