@@ -14,7 +14,6 @@ from typing import Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -141,13 +140,14 @@ class TtyProgress:
         ended = sum(row.state != "running" for row in self._rows.values())
         count = f"({ended}/{len(self._rows)}){self._finished}"
         head = Text(f"[+] Building {now - self._began:.1f}s {count}")
-        table = Table.grid(expand=True, padding=(0, 1))
+        table = Table.grid(padding=(0, 1))
+        # A terminal echoes Ctrl-C as ^C behind the last line, which must not become two lines by that.
+        table.width = max(20, self._console.width - 3)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         table.add_column(justify="right", no_wrap=True)
         for row in self._fitting():
             _add(table, row, now)
-        # A terminal echoes Ctrl-C as ^C behind the last line, which must not become two lines by that.
-        return Group(head, Padding(table, (0, 2, 0, 0)))
+        return Group(head, table)
 
     def _fitting(self) -> list[_Row]:
         """The rows that fit on the terminal, without the first of those that are over."""
