@@ -136,6 +136,9 @@ class RegistryConfig:
         page_limit: most entries of a page of tags or repositories, and the default.
         header_seconds: how long a new connection may take to send its first request's headers.
         stall_seconds: how long a client may send nothing of a body that it announced.
+        gc_interval: seconds between collections of garbage; 0 for none.
+        gc_grace: seconds for which what nothing needs stays after its last use.
+        gc_undelete: seconds for which what was collected can be brought back.
         drain_seconds: how long running requests may take to finish when the server stops.
     """
 
@@ -157,6 +160,9 @@ class RegistryConfig:
     page_limit: int = 1000
     header_seconds: float = 10.0
     stall_seconds: float = 60.0
+    gc_interval: float = 3600.0
+    gc_grace: float = 24 * 3600.0
+    gc_undelete: float = 24 * 3600.0
     drain_seconds: float = 10.0
 
     def __post_init__(self) -> None:
@@ -168,6 +174,8 @@ class RegistryConfig:
             raise InvalidConfiguration("the limits for pages and uploads must be at least 1")
         if min(self.upload_idle_seconds, self.verify_window, self.drain_seconds) < 0:
             raise InvalidConfiguration("periods of time must not be negative")
+        if min(self.gc_interval, self.gc_grace, self.gc_undelete) < 0:
+            raise InvalidConfiguration("the times of the garbage collection must not be negative")
         if min(self.header_seconds, self.stall_seconds) <= 0:
             raise InvalidConfiguration("the patience with clients must be more than no time")
         if isinstance(self.auth, BasicAuth) and any(rule.anonymous for rule in self.rights):

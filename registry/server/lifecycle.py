@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import web
 
 from ..errors import RegistryError
+from .gc import Collector
+from .leases import Key
 from .state import STATE, ServerState
 from .store.filesystem import FilesystemStore
 
@@ -28,11 +30,51 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     if not isinstance(state.store, FilesystemStore):
         yield
         return
-    chore = asyncio.create_task(_settle(state, state.store))
+    collector = _collector(state, state.store)
+    chores = [asyncio.create_task(_settle(state, state.store))]
+    if state.config.gc_interval:
+        chores.append(asyncio.create_task(_collect(state, collector)))
     yield
-    chore.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await chore
+    collector.stopped.set()
+    for chore in chores:
+        chore.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await chore
+
+
+def _collector(state: ServerState, store: FilesystemStore) -> Collector:
+    loop = asyncio.get_running_loop()
+
+    def forget(repository: str, keys: Sequence[Key]) -> None:
+        with state.metadata.change(repository, blobs=True):
+            store.leases.release(keys)
+
+    def finish(repository: str, keys: Sequence[Key]) -> None:
+        # Only the event loop touches the cache. Until it did, the keys stay condemned, so nobody uses it.
+        try:
+            loop.call_soon_threadsafe(forget, repository, keys)
+        except RuntimeError:  # the server stops
+            store.leases.release(keys)
+
+    config = state.config
+    return Collector(store, grace=config.gc_grace, undelete=config.gc_undelete, finish=finish)
+
+
+async def _collect(state: ServerState, collector: Collector) -> None:
+    while True:
+        await asyncio.sleep(state.config.gc_interval)
+        try:
+            report = await state.in_thread(collector.collect)
+        except RegistryError as problem:
+            _LOG.warning("garbage cannot be collected: %s", problem.message)
+        else:
+            if report.deletions or report.purged:
+                _LOG.info(
+                    "collected %d things, %d bytes; purged %d files from the trash",
+                    len(report.deletions),
+                    report.freed,
+                    report.purged,
+                )
 
 
 async def _settle(state: ServerState, store: FilesystemStore) -> None:

@@ -97,10 +97,13 @@ def create_marker(directory: str, name: str) -> None:
     sync_directory(directory)
 
 
-def remove_file(directory: str, name: str) -> bool:
-    """Remove a file durably; False when it was not there."""
+def remove_file(directory: str, name: str, *, keep: str = "") -> bool:
+    """Remove a file durably, or move it to `keep`; False when it was not there."""
     try:
-        os.unlink(f"{directory}/{name}")
+        if keep:
+            os.rename(f"{directory}/{name}", keep)
+        else:
+            os.unlink(f"{directory}/{name}")
     except (FileNotFoundError, NotADirectoryError):
         return False
     sync_directory(directory)

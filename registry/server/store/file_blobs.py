@@ -15,11 +15,12 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from oci_image.digest import Digest
+from oci_image.errors import ImageError
 
 from ..leases import Leases
-from .durable import make_directories, remove_file, storage_errors, sync_directory
+from .durable import list_names, make_directories, remove_file, storage_errors, sync_directory
 from .index import Index
-from .layout import Layout
+from .layout import Layout, unflatten
 from .links import same_bytes, share
 
 _STRIPES = 64
@@ -82,8 +83,8 @@ class FileBlobs:
             if os.path.exists(self._layout.blob(digest)):
                 yield from self._index.holders(digest)
 
-    def delete(self, repository: str, digest: Digest) -> bool:
-        """Take the blob from the repository; the content stays for the garbage collection."""
+    def delete(self, repository: str, digest: Digest, *, keep: str = "") -> bool:
+        """Take the blob from the repository, its link to `keep`; the content stays for the collection."""
         with self.lock(digest), storage_errors():
             if not os.path.lexists(self._layout.blob(digest)) and not self._index.has_blob(
                 repository, digest
@@ -91,9 +92,37 @@ class FileBlobs:
                 return False
             directory = self._layout.member_directory(repository, "blobs", digest.algorithm)
             with self._index.altering(repository):
-                found = remove_file(f"{self._layout.root}/{directory}", digest.hex)
+                found = remove_file(f"{self._layout.root}/{directory}", digest.hex, keep=keep)
                 self._index.delete_blob(repository, digest)
             return found
+
+    def remove_content(self, digest: Digest, keep: str) -> bool:
+        """Move content to `keep` unless a repository has it after all."""
+        with self.lock(digest), storage_errors():
+            path = self._layout.blob(digest)
+            try:
+                links = os.stat(path, follow_symlinks=False).st_nlink
+            except FileNotFoundError:
+                return False
+            if self._index.holders(digest):
+                return False
+            # More names than one: the files are asked, because the index may be wrong.
+            if links > 1 and any(
+                os.path.lexists(self._layout.member(unflatten(name), "blobs", digest))
+                and not os.path.lexists(self._layout.member(unflatten(name), "manifests", digest))
+                for name in list_names(self._layout.repositories)
+            ):
+                return False
+            return remove_file(os.path.dirname(path), digest.hex, keep=keep)
+
+    def contents(self) -> Iterator[Digest]:
+        """The digests of all content, whether a repository has it or not."""
+        for algorithm in ("sha256", "sha512"):
+            parent = f"{self._layout.root}/blobs/{algorithm}"
+            for directory in sorted(list_names(parent)):
+                for name in sorted(list_names(f"{parent}/{directory}")):
+                    with suppress(ImageError):
+                        yield Digest.parse(f"{algorithm}:{name}")
 
     def quarantine(self, digest: Digest) -> None:
         """Put damaged content aside, where nobody reads it."""
@@ -106,6 +135,12 @@ class FileBlobs:
         """Move a file, whose bytes were verified and flushed, to its name and give it to the repository."""
         with self.lock(digest), storage_errors():
             size = os.stat(path).st_size
+            self.adopt_content(digest, path)
+            self._add_member(repository, digest, size)
+
+    def adopt_content(self, digest: Digest, path: str) -> None:
+        """Move a file, whose bytes were verified and flushed, to its name; links to damaged bytes follow."""
+        with self.lock(digest), storage_errors():
             directory = make_directories(self._layout.root, self._layout.blob_directory(digest))
             content = f"{directory}/{digest.hex}"
             if same_bytes(content, path):
@@ -115,7 +150,6 @@ class FileBlobs:
                 os.rename(path, content)
                 sync_directory(directory)
                 self._repair(digest)
-            self._add_member(repository, digest, size)
 
     def _repair(self, digest: Digest) -> None:
         for holder in self._index.holders(digest):

@@ -115,14 +115,16 @@ class FileManifests:
 
     def get(self, repository: str, digest: Digest) -> StoredManifest | None:
         """The manifest; a damaged one is put aside."""
+        manifest = self._read(repository, digest)
+        return manifest if manifest is not None and self._leases.touch(repository, digest) else None
+
+    def _read(self, repository: str, digest: Digest) -> StoredManifest | None:
         path = self._layout.member(repository, "manifests", digest)
         with storage_errors():
             data = read_file(path)
             if data is None:
                 return None
             manifest = decode_record(data, digest)
-            if manifest is not None and not self._leases.touch(repository, digest):
-                return None
             if manifest is None:
                 with suppress(FileNotFoundError):
                     os.rename(path, f"{self._layout.root}/quarantine/manifest-{uuid.uuid4().hex}")
@@ -166,16 +168,16 @@ class FileManifests:
         relative = self._layout.referrer_directory(repository, subject)
         create_marker(make_directories(self._layout.root, relative), f"{digest.algorithm}-{digest.hex}")
 
-    def delete(self, repository: str, digest: Digest) -> bool:
-        """Remove the tags, then the manifest."""
+    def delete(self, repository: str, digest: Digest, *, keep: str = "") -> bool:
+        """Remove the tags, then the manifest, whose file goes to `keep`."""
         with self._tags.lock(repository), storage_errors():
-            manifest = self.get(repository, digest)
+            manifest = self._read(repository, digest)
             if manifest is None:
                 return False
             self._index.mark(repository)
             self._tags.remove_all(repository, digest)
             relative = self._layout.member_directory(repository, "manifests", digest.algorithm)
-            remove_file(f"{self._layout.root}/{relative}", digest.hex)
+            remove_file(f"{self._layout.root}/{relative}", digest.hex, keep=keep)
             if manifest.subject is not None:
                 referrers = self._layout.referrer_directory(repository, manifest.subject)
                 remove_file(f"{self._layout.root}/{referrers}", f"{digest.algorithm}-{digest.hex}")

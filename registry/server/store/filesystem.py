@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 
+from ..gc_log import DeletionLog
 from ..leases import Leases
 from .durable import storage_errors
 from .file_blobs import FileBlobs
@@ -74,6 +75,7 @@ class FilesystemStore:
         self.blobs = FileBlobs(self.layout, self.index, self.leases)
         self.tags = FileTags(self.layout, self.index)
         self.manifests = FileManifests(self.layout, self.tags, self.index, self.leases)
+        self.deletions = DeletionLog(self.layout.trash)
         self._restless: dict[str, tuple[int, int]] = {}
         self.uploads = FileUploads(self.layout, self.blobs.adopt, clock)
 
@@ -128,6 +130,7 @@ class FilesystemStore:
             self.write_down()
             self.index.set_meta("running", "")
         finally:
+            self.deletions.close()
             self.index.close()
             os.close(self._lock_descriptor)
             self._lock_descriptor = -1

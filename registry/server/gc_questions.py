@@ -1,0 +1,160 @@
+"""
+Why something is here or gone, and bringing it back.
+
+Invariants: what is brought back is verified and comes with everything it refers to and everything that
+referred to it, as far as the same collection took that; its grace period starts anew.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+
+from oci_image.digest import Digest, Hasher
+
+from ..errors import RegistryError
+from .gc_log import Record
+from .gc_marks import mark
+from .store.durable import read_file, storage_errors
+from .store.filesystem import FilesystemStore
+from .store.links import share
+from .store.records import decode_record
+from .store.references import read_references
+
+_BLOCK = 1024 * 1024
+
+
+def explain(store: FilesystemStore, digest: Digest, grace: float) -> list[str]:
+    """One sentence for each place where the digest is or was."""
+    text = str(digest)
+    lines = []
+    since = store.clock() - grace
+    holding = store.index.rows(
+        "SELECT repository FROM manifests WHERE digest = ? "
+        "UNION SELECT repository FROM blobs WHERE digest = ?",
+        text,
+        text,
+    )
+    for (repository,) in sorted(holding):
+        marks = mark(store.index, repository, since)
+        if text in marks.needed:
+            lines.append(f"{repository}: kept as a manifest: {marks.chain(text)}")
+        elif text in marks.dead:
+            lines.append(f"{repository}: goes with the next collection: {marks.dead[text]}")
+        for blob, _size, seen in marks.blobs:
+            if blob != text:
+                continue
+            parent = marks.kept_blobs.get(text)
+            if parent is not None:
+                chain = marks.chain(parent) or "its manifest is damaged and may be repaired"
+                lines.append(f"{repository}: kept as a blob: needed by {parent}, {chain}")
+            elif seen > since:
+                lines.append(
+                    f"{repository}: kept as a blob: used {max(0.0, store.clock() - seen):.0f} seconds ago"
+                )
+            else:
+                lines.append(f"{repository}: goes with the next collection: no manifest refers to it")
+    for record in store.deletions.of_digest(digest):
+        if record.state != "spared":
+            item = record.deletion
+            place = f"{item.repository}: {item.kind}" if item.repository else "content"
+            lines.append(f"{place} collected ({record.state}): {item.reason}")
+    return lines
+
+
+def undelete(store: FilesystemStore, digest: Digest) -> list[str]:
+    """
+    Bring back what was collected under the digest.
+
+    Returns:
+        What came back, one line each.
+
+    Raises:
+        RegistryError: nothing of it is in the trash.
+    """
+    records = [
+        record
+        for record in store.deletions.of_digest(digest)
+        if record.state == "kept" and os.path.lexists(record.path)
+    ]
+    if not records:
+        raise RegistryError(
+            f"{digest} is not in the trash",
+            hint="it was never collected, was brought back already, or the time for that is over",
+        )
+    done: list[str] = []
+    named = [record for record in records if record.deletion.kind != "content"]
+    for record in named:
+        _restore(store, record, done)
+    if not named:
+        _restore_content(store, records[0])
+        done.append(f"content {digest}")
+    return done
+
+
+def _restore(store: FilesystemStore, record: Record, done: list[str]) -> None:
+    item = record.deletion
+    if item.kind == "manifest":
+        _restore_manifest(store, record, done)
+    elif item.kind == "blob":
+        temporary = f"{store.layout.temporary}/{uuid.uuid4()}"
+        _stage(record, temporary)
+        store.blobs.adopt(item.repository, item.digest, temporary)
+    else:
+        return
+    store.deletions.set_state([record.number], "restored")
+    with suppress(FileNotFoundError):
+        os.unlink(record.path)
+    done.append(f"{item.repository}: {item.kind} {item.digest}")
+
+
+def _restore_manifest(store: FilesystemStore, record: Record, done: list[str]) -> None:
+    item = record.deletion
+    with storage_errors():
+        data = read_file(record.path)
+    manifest = None if data is None else decode_record(data, item.digest)
+    if manifest is None:
+        raise RegistryError(f"the file of {item.digest} in the trash is damaged")
+    references = read_references(manifest.raw)
+    wanted = {*references.blobs, *references.manifests}
+    kept = store.deletions.of_run(record.run, item.repository)
+    for other in kept:
+        if other.deletion.digest in wanted:
+            _restore(store, other, done)
+    store.manifests.put(item.repository, manifest)
+    for other in kept:
+        if other.deletion.kind == "manifest" and _subject(other) == item.digest:
+            _restore(store, other, done)
+
+
+def _subject(record: Record) -> Digest | None:
+    with storage_errors():
+        data = read_file(record.path)
+    manifest = None if data is None else decode_record(data, record.deletion.digest)
+    return None if manifest is None else manifest.subject
+
+
+def _restore_content(store: FilesystemStore, record: Record) -> None:
+    digest = record.deletion.digest
+    temporary = f"{store.layout.temporary}/{uuid.uuid4()}"
+    _stage(record, temporary)
+    store.blobs.adopt_content(digest, temporary)
+    store.deletions.set_state([record.number], "restored")
+    with suppress(FileNotFoundError):
+        os.unlink(record.path)
+
+
+def _stage(record: Record, temporary: str) -> None:
+    """A link to a file of the trash whose bytes are what they should be."""
+    hasher = Hasher(record.deletion.digest.algorithm)
+    with storage_errors():
+        share(
+            record.path, os.path.dirname(temporary), os.path.dirname(temporary), os.path.basename(temporary)
+        )
+        with open(temporary, "rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                hasher.update(block)
+        if hasher.digest() != record.deletion.digest:
+            os.unlink(temporary)
+            raise RegistryError(f"the file of {record.deletion.digest} in the trash is damaged")
