@@ -58,18 +58,26 @@ def parser() -> argparse.ArgumentParser:
         help="of layers that leave the store: gzip (same bytes everywhere), gzip-fast, zstd, uncompressed",
     )
     p.add_argument("--plan", action="store_true", help="print the plan and stop")
+    p.add_argument(
+        "--call",
+        default="build",
+        metavar="METHOD[,format=json]",
+        help="what to do with the Dockerfile: build, check, outline or targets",
+    )
+    p.add_argument("--check", action="store_const", dest="call", const="check", help="short for --call=check")
     return p
 
 
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     args = parser().parse_args(arguments)
-    if args.iidfile:
+    builds = args.call == "build" and not args.plan
+    if args.iidfile and builds:
         # Gone before the build, so that a failed one never leaves the ID of an earlier image.
         _remove(args.iidfile)
     environment = dict(os.environ)
     inputs = read_inputs(args, environment)
-    key = record_key(args, inputs, environment)
+    key = record_key(args, inputs, environment) if builds else ""
     if key and replayed(store_root(args.root, environment), key, args, inputs, environment):
         return 0
     # Everything else is loaded only now: above this line each import counts.
@@ -84,6 +92,12 @@ def main(arguments: list[str]) -> int:
 
     settings = Settings.read(args.root)
     request = read_request(args, inputs, settings)
+    if not builds:
+        from ..calling import PLAN, Call, answer, parse_call
+
+        call = Call(method=PLAN, is_json=args.progress == "json") if args.plan else parse_call(args.call)
+        if call.method != "build":
+            return answer(call, request, settings, progress=args.progress)
     return build(request, args, settings, read_granted(args, environment), key=same_key)
 
 
