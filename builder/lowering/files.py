@@ -129,7 +129,8 @@ def _copy(request: _Request, state: StageState, scope: Scope) -> StageState:
         owner=request.chown,
         mode=request.chmod,
         unpack=request.unpack,
-        link=request.link,
+        # BuildKit copies upon what is there where a mode is given, and so follows its links.
+        link=request.link and not request.chmod,
         parents=request.parents,
         exclude=request.exclude,
         epoch=scope.epoch,

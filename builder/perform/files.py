@@ -170,6 +170,7 @@ class _Copying:
         self._op = op
         self._owner = owner
         self._mode = parse_mode(op.mode)
+        self._parent_mode = int(op.mode, 8) if op.mode.isdigit() else 0o755
         self._new_file = new_file
         self.draft = Draft(below, self._parent)
 
@@ -206,9 +207,12 @@ class _Copying:
                 there = self.draft.look(path)
                 if there is not None and there.kind is not Kind.DIRECTORY:
                     raise BuildError(f"cannot copy to non-directory: /{path}")
-                # The destination keeps its own mode and owner; directories in it take those of the source.
-                if entry.path or there is None:
+                # A destination that is there keeps its mode and owner, one that is not is made as any
+                # directory on the way; only directories in it take those of the source.
+                if entry.path:
                     self.draft.put(self._styled(entry._replace(path=path)))
+                elif there is None:
+                    self.draft.put(self._parent(path))
                 continue
             self._refuse_directory(path)
             link = prefix + entry.link if entry.kind is Kind.HARDLINK else entry.link
@@ -221,7 +225,7 @@ class _Copying:
                 return False
             target = self.draft.resolve(dest)
             self.draft.make_directories(target)
-            unpack(archive, target, self.draft, self._styled)
+            unpack(archive, target, self.draft, self._owned)
         return True
 
     def _refuse_directory(self, path: str) -> None:
@@ -229,12 +233,15 @@ class _Copying:
             raise BuildError(f"cannot replace to directory /{path} with file")
 
     def _parent(self, path: str) -> Entry:
-        return self._styled(Entry(path, Kind.DIRECTORY, 0o755, mtime=self._op.epoch))
+        return self._owned(Entry(path, Kind.DIRECTORY, self._parent_mode, mtime=self._op.epoch))
+
+    def _owned(self, entry: Entry) -> Entry:
+        """The entry with the owner that was asked for."""
+        return entry if self._owner is None else entry._replace(uid=self._owner.uid, gid=self._owner.gid)
 
     def _styled(self, entry: Entry) -> Entry:
         """The entry with the owner and the mode that were asked for."""
-        if self._owner is not None:
-            entry = entry._replace(uid=self._owner.uid, gid=self._owner.gid)
+        entry = self._owned(entry)
         if self._mode is not None and entry.kind is not Kind.SYMLINK:
             entry = entry._replace(mode=self._mode(entry.mode, entry.kind is Kind.DIRECTORY))
         return entry

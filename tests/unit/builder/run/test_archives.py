@@ -124,12 +124,14 @@ def test_a_wildcard_unpacks_each(bench):
     assert listing == {"o": "dir 755", "o/one": "1 640 3:4", "o/two": "2 640 3:4", "o/c.tar": "text 644"}
 
 
-def test_chown_and_chmod_apply_to_members(bench):
-    """Everything that the ADD brings belongs to the given owner."""
+def test_chown_applies_to_members_and_chmod_does_not(bench):
+    """Everything that the ADD brings belongs to the given owner; members keep their modes."""
     put(bench, "a.tar", PLAIN)
+    plain = bench.listing(add(bench, SCRATCH, "a.tar", "/o", owner="7:8"))
     listing = bench.listing(add(bench, SCRATCH, "a.tar", "/o", owner="7:8", mode="0700"))
-    assert listing["o"] == listing["o/d"] == "dir 700 7:8"
-    assert listing["o/d/f"] == listing["o/d/h"] == "F 700 7:8"
+    assert listing["o"] == "dir 700 7:8"
+    assert listing["o/d"] == plain["o/d"] != listing["o"]
+    assert listing["o/d/f"] == listing["o/d/h"] == plain["o/d/f"]
 
 
 def test_members_merge_with_what_is_there(bench):
