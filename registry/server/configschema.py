@@ -129,6 +129,32 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
             field="upload_idle_seconds",
         ),
     ),
+    "gc": (
+        _row(
+            "interval",
+            "number",
+            "Seconds between collections of garbage; 0 for none.",
+            3600.0,
+            minimum=0,
+            field="gc_interval",
+        ),
+        _row(
+            "grace",
+            "number",
+            "Seconds for which what nothing needs stays after its last use.",
+            86400.0,
+            minimum=0,
+            field="gc_grace",
+        ),
+        _row(
+            "undelete",
+            "number",
+            "Seconds for which what was collected can be brought back.",
+            86400.0,
+            minimum=0,
+            field="gc_undelete",
+        ),
+    ),
     "limits": (
         _row(
             "manifest_bytes",

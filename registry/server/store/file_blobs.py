@@ -59,8 +59,11 @@ class FileBlobs:
     def open(self, repository: str, digest: Digest) -> BinaryIO | None:
         """A reader, or None."""
         with storage_errors():
-            if not self._is_member(repository, digest):
-                return None
+            return self.open_content(digest) if self._is_member(repository, digest) else None
+
+    def open_content(self, digest: Digest) -> BinaryIO | None:
+        """A reader of the content, whoever has it; None when it is gone."""
+        with storage_errors():
             try:
                 flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
                 return open(os.open(self._layout.blob(digest), flags), "rb", buffering=0)

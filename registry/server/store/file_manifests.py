@@ -132,6 +132,10 @@ class FileManifests:
                 self._index.delete_manifest(repository, digest, tags=False)
             return manifest
 
+    def verify(self, repository: str, digest: Digest) -> bool:
+        """Read the manifest without counting that as a use; False when it was damaged."""
+        return self._read(repository, digest) is not None
+
     def touch(self, repository: str, digest: Digest) -> bool:
         """Note a pull; False when the manifest is being collected."""
         self._leases.pull(repository, digest)

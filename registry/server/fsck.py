@@ -1,0 +1,123 @@
+"""
+Comparing a registry's directory with itself: files, links, and the index.
+
+Invariants: bytes are the concern of `scrub`, not of this; a repair never removes what somebody pushed; the
+index follows the files.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+
+from oci_image.digest import Digest
+
+from .store.durable import list_names, storage_errors
+from .store.filesystem import FilesystemStore
+from .store.layout import flatten, unflatten
+from .store.links import share
+from .store.rebuilding import rebuild
+
+_SNAPSHOTS = {
+    "manifests": "SELECT repository, digest, media_type, size, subject FROM manifests",
+    "tags": "SELECT repository, name, digest FROM tags",
+    "references": "SELECT repository, parent, child FROM links",
+    "blobs": "SELECT repository, digest, size FROM blobs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    Something that is not as it should be.
+
+    Attributes:
+        place: a repository, or the index.
+        problem: one clause.
+        repaired: whether it is as it should be now.
+    """
+
+    place: str
+    problem: str
+    repaired: bool
+
+
+def check(store: FilesystemStore, *, repair: bool) -> list[Finding]:
+    """
+    Compare everything; only for a directory that no server uses.
+
+    Args:
+        store: the open directory.
+        repair: mend links and the index, and remove directories of repositories that are empty.
+    """
+    found = _index(store)
+    with storage_errors():
+        for name in sorted(list_names(store.layout.repositories)):
+            repository = unflatten(name)
+            found += _links(store, repository, repair=repair)
+            found += _missing(store, repository)
+            if not store.index.exists(repository):
+                found.append(Finding(repository, "the repository is empty", repaired=repair))
+                if repair:
+                    _remove_empty(f"{store.layout.repositories}/{flatten(repository)}")
+                    store.index.remove(repository)
+    return found
+
+
+def _index(store: FilesystemStore) -> list[Finding]:
+    before = {name: set(store.index.rows(query)) for name, query in _SNAPSHOTS.items()}
+    rebuild(store.layout, store.index)
+    found = []
+    for name, query in _SNAPSHOTS.items():
+        after = set(store.index.rows(query))
+        for word, count in (("missed", len(after - before[name])), ("made up", len(before[name] - after))):
+            if count:
+                found.append(Finding("index", f"it {word} {count} {name}", repaired=True))
+    return found
+
+
+def _links(store: FilesystemStore, repository: str, *, repair: bool) -> list[Finding]:
+    found = []
+    for (text,) in store.index.rows("SELECT digest FROM blobs WHERE repository = ?", repository):
+        digest = Digest.parse(text)
+        content, link = store.layout.blob(digest), store.layout.member(repository, "blobs", digest)
+        if not os.path.lexists(content):
+            found.append(
+                Finding(repository, f"the content of {digest} is gone; push it again", repaired=False)
+            )
+        elif not os.path.samefile(content, link) and os.stat(link).st_size != os.stat(content).st_size:
+            found.append(Finding(repository, f"its link to {digest} leads elsewhere", repaired=repair))
+            if repair:
+                share(content, store.layout.temporary, os.path.dirname(link), digest.hex, replace=True)
+    return found
+
+
+def _missing(store: FilesystemStore, repository: str) -> list[Finding]:
+    tags = store.index.rows(
+        "SELECT name, digest FROM tags AS t WHERE repository = ? AND NOT EXISTS "
+        "(SELECT 1 FROM manifests WHERE repository = t.repository AND digest = t.digest)",
+        repository,
+    )
+    parts = store.index.rows(
+        "SELECT parent, child FROM links AS l WHERE repository = ? "
+        "AND NOT EXISTS (SELECT 1 FROM blobs WHERE repository = l.repository AND digest = l.child) "
+        "AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository = l.repository AND digest = l.child)",
+        repository,
+    )
+    return [
+        Finding(repository, f"the tag {tag} leads to {digest}, which is not here", repaired=False)
+        for tag, digest in tags
+    ] + [
+        Finding(repository, f"{parent} refers to {child}, which is not here", repaired=False)
+        for parent, child in parts
+    ]
+
+
+def _remove_empty(directory: str) -> None:
+    for name in ("index.json", "oci-layout"):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{name}")
+    for path, _directories, _files in os.walk(directory, topdown=False):
+        with suppress(OSError):
+            os.rmdir(path)
