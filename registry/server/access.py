@@ -93,7 +93,7 @@ def open_access(config: RegistryConfig) -> Access:
     else:
         from .issuer import TokenIssuer  # loads cryptography
 
-        issuer = TokenIssuer(config.auth, rights)
+        issuer = TokenIssuer(config.auth, rights, trust_proxy=config.trust_proxy)
         realm = config.auth.service
         authenticator, token_endpoint, identify = issuer, issuer.answer, issuer.identify
     peer = _peer(config)

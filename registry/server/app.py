@@ -21,16 +21,22 @@ from ..protocol import routes
 from ..protocol.challenges import Scope, repository_scope
 from ..protocol.errors import ErrorCode
 from ..protocol.routes import Resource
-from . import blobs, lifecycle, manifests, referrers, tags, uploads
+from . import blobs, forwarded, lifecycle, manifests, monitoring, referrers, tags, uploads
 from .access import open_access
-from .auth import Authenticator
+from .announcing import announce
+from .auth import Authenticator, Caller
 from .config import RegistryConfig
+from .marks import CALLER, ROUTE
 from .metadata import MetadataCache
+from .metrics import Metrics
 from .middleware import add_headers, answer_errors
+from .ratelimit import RateLimit
 from .requests import Call, check_repository
 from .state import STATE, ServerState
 from .store.base import RegistryStore
 from .verification import VerifiedBlobs
+from .visitors import failures_counted
+from .webhooks import delivering, open_outbox
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 32
@@ -94,14 +100,21 @@ def create_app(
         threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="registry"),
         metadata=MetadataCache(),
         verified=VerifiedBlobs(config.verify_window),
+        access=access,
+        metrics=Metrics() if config.metrics else None,
+        rate=RateLimit(config.requests_per_second, config.burst) if config.requests_per_second else None,
+        outbox=open_outbox(config) if config.webhooks else None,
     )
     app = web.Application(middlewares=[answer_errors])
     app[STATE] = state
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_background)
     app.cleanup_ctx.append(lifecycle.background)
+    if state.outbox is not None:
+        app.cleanup_ctx.append(delivering(state.outbox))
+    monitoring.add_routes(app)
     if access.token_endpoint is not None and authenticator is None:
-        app.router.add_route("*", _TOKEN_PATH, access.token_endpoint)
+        app.router.add_route("*", _TOKEN_PATH, _token)
     # The body is invited by the handler that wants it, after the caller was checked.
     app.router.add_route("*", "/{path:.*}", _dispatch, expect_handler=_expect)
     return app
@@ -146,6 +159,7 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     route = routes.match(_raw_path(request))
     if route is None:
         raise ApiError(ErrorCode.UNSUPPORTED, message="there is nothing at this address", status=404)
+    request[ROUTE] = route
     handlers = HANDLERS[route.resource]
     method = request.method
     if method == "OPTIONS":
@@ -158,8 +172,39 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     state = request.app[STATE]
     _check_policy(state.config, route.resource, request, handlers)
     with state.running.one():
-        caller = await state.authenticator(request, _needed(route, method))
-        return await handler(Call(request=request, state=state, route=route, caller=caller))
+        caller = await _admit(state, request, _needed(route, method))
+        call = Call(request=request, state=state, route=route, caller=caller)
+        answer = await handler(call)
+        await announce(call, answer)
+        return answer
+
+
+async def _admit(state: ServerState, request: web.Request, scopes: tuple[Scope, ...]) -> Caller:
+    """The caller, within the limits of how many requests each may send."""
+    rate = state.rate
+    if rate is None:
+        caller = await state.authenticator(request, scopes)
+    else:
+        address = forwarded.address(request, trusted=state.config.trust_proxy)
+        with failures_counted(rate, request, address):
+            caller = await state.authenticator(request, scopes)
+        rate.spend(caller.name, address)
+    request[CALLER] = caller
+    return caller
+
+
+async def _token(request: web.Request) -> web.StreamResponse:
+    state = request.app[STATE]
+    endpoint = state.access.token_endpoint
+    if endpoint is None:
+        raise ApiError(ErrorCode.UNSUPPORTED, message="no tokens are issued here", status=404)
+    if state.rate is None:
+        return await endpoint(request)
+    address = forwarded.address(request, trusted=state.config.trust_proxy)
+    with failures_counted(state.rate, request, address):
+        answer = await endpoint(request)
+    state.rate.spend("", address)
+    return answer
 
 
 def _check_policy(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InvalidConfiguration
-from .rights import Rule
+from .rights import Rule, check_pattern
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
 CLIENT_NAMES = ("common_name", "email", "dns", "uri")
@@ -113,6 +113,29 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """
+    Somebody who is told of changes.
+
+    Attributes:
+        url: where events are posted.
+        events: kinds of events: ``push``, ``delete``.
+        repositories: pattern of the repositories that matter.
+        secret: file with the key of the signature that events carry; empty for none.
+    """
+
+    url: str
+    events: tuple[str, ...] = ("push", "delete")
+    repositories: str = "**"
+    secret: str = ""
+
+    def __post_init__(self) -> None:
+        check_pattern(self.repositories)
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidConfiguration(f"{self.url!r} is not an http:// or https:// URL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryConfig:
     """
     The settings of a registry server.
@@ -127,6 +150,14 @@ class RegistryConfig:
         rights: who may do what; without rules, users may do everything, and others what `auth` says.
         groups: members of the groups that rules name.
         tls: certificate and key; None for plain HTTP.
+        trust_proxy: whether the X-Forwarded headers of a reverse proxy are believed.
+        access_log: ``off``, ``text`` or ``json``; whoever starts the server listens to the logger.
+        metrics: whether figures for Prometheus are shown at ``/metrics``.
+        metrics_public: whether everybody may see them, not only administrators.
+        requests_per_second: how many requests a caller may send in the long run; 0 for any number.
+        burst: how many requests a caller may send at once.
+        reserve_bytes: space below which the server says that it is not ready.
+        webhooks: who is told of changes.
         manifest_limit: largest accepted manifest in bytes.
         verify_references: whether manifests must only refer to content that the repository has.
         verify_reads: whether the bytes of a blob are verified when they are sent.
@@ -151,6 +182,14 @@ class RegistryConfig:
     rights: tuple[Rule, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     tls: TlsFiles | None = None
+    trust_proxy: bool = False
+    access_log: str = "off"
+    metrics: bool = False
+    metrics_public: bool = False
+    requests_per_second: float = 0.0
+    burst: int = 200
+    reserve_bytes: int = 64 * 1024 * 1024
+    webhooks: tuple[Webhook, ...] = ()
     manifest_limit: int = MANIFEST_LIMIT
     verify_references: bool = True
     verify_reads: bool = True
@@ -172,6 +211,8 @@ class RegistryConfig:
             raise InvalidConfiguration("the limit for manifests must be at least 4 MiB")
         if self.page_limit < 1 or self.max_uploads < 1:
             raise InvalidConfiguration("the limits for pages and uploads must be at least 1")
+        if self.burst < 1 or min(self.requests_per_second, self.reserve_bytes) < 0:
+            raise InvalidConfiguration("limits of requests and the reserve must not be negative")
         if min(self.upload_idle_seconds, self.verify_window, self.drain_seconds) < 0:
             raise InvalidConfiguration("periods of time must not be negative")
         if min(self.gc_interval, self.gc_grace, self.gc_undelete) < 0:

@@ -10,14 +10,24 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from ..errors import InvalidConfiguration
-from .config import AnonymousAuth, Auth, BasicAuth, ExternalIssuer, RegistryConfig, TlsFiles, TokenAuth
+from .config import (
+    AnonymousAuth,
+    Auth,
+    BasicAuth,
+    ExternalIssuer,
+    RegistryConfig,
+    TlsFiles,
+    TokenAuth,
+    Webhook,
+)
 from .configschema import ENVIRONMENT_PREFIX, SECTIONS, TABLES, Setting, variable
 from .rights import Rule
 
+T = TypeVar("T")
 Values = dict[str, dict[str, Any]]
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _TOKEN_KEYS = ("htpasswd", "anonymous_pull", "key", "service", "lifetime")
@@ -216,7 +226,7 @@ def _build(
         if chosen.get("root"):
             raise InvalidConfiguration("[storage]: root and memory exclude each other")
         chosen["root"] = ""
-    rules = tuple(Rule(**{key: _frozen(value) for key, value in row.items()}) for row in tables["rights"])
+    rules = tuple(_row(Rule, row) for row in tables["rights"])
     if rules and values["auth"].get("anonymous_pull"):
         raise InvalidConfiguration(
             "[auth] anonymous_pull has no meaning beside [[rights]]",
@@ -224,6 +234,7 @@ def _build(
         )
     return RegistryConfig(
         **chosen,
+        webhooks=tuple(_row(Webhook, row) for row in tables["webhooks"]),
         auth=_build_auth(values["auth"], tables["auth.issuers"]),
         tls=TlsFiles(**values["tls"]) if values["tls"] else None,
         rights=rules,
@@ -231,12 +242,12 @@ def _build(
     )
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _row(kind: Callable[..., T], row: dict[str, Any]) -> T:
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
 
 
 def _build_auth(values: dict[str, Any], rows: list[dict[str, Any]]) -> Auth:
-    issuers = tuple(ExternalIssuer(**row) for row in rows)
+    issuers = tuple(_row(ExternalIssuer, row) for row in rows)
     mode = values.get("mode") or ("token" if issuers or "htpasswd" in values else "none")
     if mode == "token":
         own = {key: values[key] for key in _TOKEN_KEYS if key in values}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .accesslog import FORMATS
 from .config import CLIENT_NAMES, MANIFEST_LIMIT
 from .rights import ACTIONS
 
@@ -68,6 +69,7 @@ _SERVER = (
     _row("listen", "string", "Address and port; port 0 is any free one.", "127.0.0.1:5000"),
     _row("read_only", "boolean", "Refuse pushes and deletions.", False, field="read_only"),
     _row("delete", "boolean", "Allow deletions.", True, field="delete_enabled"),
+    _row("trust_proxy", "boolean", "Believe X-Forwarded headers.", False, field="trust_proxy"),
     _row(
         "header_seconds",
         "number",
@@ -121,12 +123,29 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
             field="verify_window",
         ),
         _row(
+            "reserve_bytes",
+            "integer",
+            "Space below which the server says that it is not ready.",
+            64 * 1024 * 1024,
+            minimum=0,
+            field="reserve_bytes",
+        ),
+        _row(
             "upload_idle_seconds",
             "number",
             "After how long an upload that nobody uses is discarded.",
             86400.0,
             minimum=0,
             field="upload_idle_seconds",
+        ),
+    ),
+    "metrics": (
+        _row("enabled", "boolean", "Show figures for Prometheus at /metrics.", False, field="metrics"),
+        _row("public", "boolean", "Show them to everybody.", False, field="metrics_public"),
+    ),
+    "log": (
+        _row(
+            "access", "string", "What is written about requests.", "off", field="access_log", choices=FORMATS
         ),
     ),
     "gc": (
@@ -172,6 +191,15 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
             minimum=1,
             field="max_uploads",
         ),
+        _row(
+            "requests_per_second",
+            "number",
+            "How many requests a caller may send in the long run; 0 for any number.",
+            0.0,
+            minimum=0,
+            field="requests_per_second",
+        ),
+        _row("burst", "integer", "How many at once.", 200, minimum=1, field="burst"),
         _row(
             "page",
             "integer",
@@ -219,6 +247,12 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
         _row("users", "strings", "Users who are meant; `*` for all.", []),
         _row("groups", "strings", "Groups that are meant.", []),
         _row("anonymous", "boolean", "Whether callers without credentials are meant.", False),
+    ),
+    "webhooks": (
+        _row("url", "string", "Where events are posted.", required=True),
+        _row("events", "strings", "Kinds of events.", ["push", "delete"], choices=("push", "delete")),
+        _row("repositories", "string", "Pattern of the repositories that matter.", "**"),
+        _row("secret", "path", "File with the key of the signature that events carry."),
     ),
     "auth.issuers": (
         _row("issuer", "string", "The claim `iss` of its tokens.", required=True),

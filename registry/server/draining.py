@@ -23,6 +23,16 @@ class RunningRequests:
         self._draining = False
         self._idle = asyncio.Event()
 
+    @property
+    def count(self) -> int:
+        """How many requests are running."""
+        return self._count
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new requests are refused."""
+        return self._draining
+
     @contextmanager
     def one(self) -> Iterator[None]:
         """

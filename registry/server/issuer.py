@@ -19,6 +19,7 @@ from ..errors import ApiError, Denied, InvalidConfiguration, MalformedMessage
 from ..protocol import tokens
 from ..protocol.challenges import Scope, basic, bearer, parse_scopes
 from ..protocol.errors import ErrorCode
+from . import forwarded
 from .auth import Caller, admit, known_caller, read_basic, unauthorized
 from .config import TokenAuth
 from .external import ExternalTokens, Vouched
@@ -33,8 +34,16 @@ _REMEMBER_LIMIT = 4096
 class TokenIssuer:
     """Issues tokens, and accepts its own and those of external issuers; an authenticator of the server."""
 
-    def __init__(self, config: TokenAuth, rights: Rights, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: TokenAuth,
+        rights: Rights,
+        *,
+        trust_proxy: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._config = config
+        self._trust_proxy = trust_proxy
         self._rights = rights
         self._clock = clock
         self._key = _load_key(config.key)
@@ -88,7 +97,10 @@ class TokenIssuer:
         return Vouched(Principal(claims.subject, frozenset(claims.groups)), claims.access, claims.expires_at)
 
     def _realm(self, request: web.Request) -> str:
-        return self._config.realm or f"{request.scheme}://{request.host}{_PATH}"
+        if self._config.realm:
+            return self._config.realm
+        trusted = self._trust_proxy
+        return forwarded.origin(request, trusted=trusted) + forwarded.prefix(request, trusted=trusted) + _PATH
 
     async def answer(self, request: web.Request) -> web.Response:
         """Handle a request to the token endpoint (GET, or POST with the OAuth2 password grant)."""

@@ -19,11 +19,11 @@ from ..errors import ApiError, RegistryError, StorageFull, StorageProblem
 from ..protocol import errors as protocol_errors
 from ..protocol import headers
 from ..protocol.errors import ErrorCode
+from . import accesslog
 from .state import STATE
 from .store.base import ConditionFailed
 
 _LOG = logging.getLogger(__name__)
-_ACCESS = logging.getLogger("registry.access")
 _CODES = {
     401: ErrorCode.UNAUTHORIZED,
     403: ErrorCode.DENIED,
@@ -41,11 +41,11 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     if request.transport is not None:
         request.app[STATE].greeted.add(request.transport)
     answer = await _answer(request, handler)
-    if _ACCESS.isEnabledFor(logging.INFO):
-        elapsed = (time.perf_counter() - started) * 1000
-        _ACCESS.info(
-            "%s %s %s %d %.1fms", request.remote, request.method, request.raw_path, answer.status, elapsed
-        )
+    elapsed = time.perf_counter() - started
+    state = request.app[STATE]
+    if state.metrics is not None:
+        state.metrics.count(request, answer, elapsed)
+    accesslog.write(request, answer, elapsed, trusted=state.config.trust_proxy)
     return answer
 
 

@@ -8,6 +8,7 @@ is allowed; the answer never depends on whether the repository exists.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -49,13 +50,7 @@ class Rule:
     anonymous: bool = False
 
     def __post_init__(self) -> None:
-        segments = self.repositories.split("/")
-        doubled = [segment for segment in segments if "**" in segment and segment != "**"]
-        if not _PATTERN.fullmatch(self.repositories) or doubled:
-            raise InvalidConfiguration(
-                f"{self.repositories!r} is not a pattern of repositories",
-                hint="write lower-case names; * stands for a part of one segment, ** for whole segments",
-            )
+        check_pattern(self.repositories)
         for action in self.allow:
             if action not in ACTIONS:
                 raise InvalidConfiguration(
@@ -67,6 +62,21 @@ class Rule:
         if not who.name:
             return self.anonymous
         return "*" in self.users or who.name in self.users or not groups.isdisjoint(self.groups)
+
+
+def check_pattern(pattern: str) -> None:
+    """
+    Accept a pattern of repositories.
+
+    Raises:
+        InvalidConfiguration: it has another form.
+    """
+    doubled = [segment for segment in pattern.split("/") if "**" in segment and segment != "**"]
+    if not _PATTERN.fullmatch(pattern) or doubled:
+        raise InvalidConfiguration(
+            f"{pattern!r} is not a pattern of repositories",
+            hint="write lower-case names; * stands for a part of one segment, ** for whole segments",
+        )
 
 
 class Rights:
@@ -109,6 +119,15 @@ class Rights:
             for _, rule in rank
         )
 
+    def is_administrator(self, who: Principal) -> bool:
+        """Whether the caller administers every repository, and so the registry."""
+        groups = self._groups_of(who)
+        return any(
+            rule.repositories == "**" and "admin" in rule.allow and rule.concerns(who, groups)
+            for rank in self._ranked
+            for _, rule in rank
+        )
+
     def covers(self, who: Principal, scope: Scope) -> bool:
         """Whether the caller may have every action of the scope."""
         return self.reduce(who, scope) == scope
@@ -133,6 +152,11 @@ class Rights:
         return frozenset()
 
 
+def matches(pattern: str, repository: str) -> bool:
+    """Whether a repository is one of a pattern's."""
+    return _compile(pattern).fullmatch(repository) is not None
+
+
 def _expand(actions: Iterable[str]) -> frozenset[str]:
     return frozenset(included for action in actions for included in _INCLUDED.get(action, (action,)))
 
@@ -143,6 +167,7 @@ def _specificity(pattern: str) -> tuple[int, int, int]:
     return len(pattern.replace("*", "")), -deep, deep * 2 - pattern.count("*")
 
 
+@functools.lru_cache(maxsize=1024)
 def _compile(pattern: str) -> re.Pattern[str]:
     parts: list[str] = []
     for segment in pattern.split("/"):

@@ -17,12 +17,16 @@ from weakref import WeakSet
 
 from aiohttp import web
 
+from .access import Access
 from .auth import Authenticator
 from .config import RegistryConfig
 from .draining import RunningRequests
 from .metadata import MetadataCache
+from .metrics import Metrics
+from .ratelimit import RateLimit
 from .store.base import RegistryStore
 from .verification import VerifiedBlobs
+from .webhooks import Outbox
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +48,10 @@ class ServerState:
     threads: ThreadPoolExecutor
     metadata: MetadataCache
     verified: VerifiedBlobs
+    access: Access
+    metrics: Metrics | None = None
+    rate: RateLimit | None = None
+    outbox: Outbox | None = None
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
     greeted: WeakSet[asyncio.BaseTransport] = field(default_factory=WeakSet)

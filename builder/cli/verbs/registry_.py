@@ -10,13 +10,10 @@ import sys
 from ...errors import InvalidOption
 from ..options import verb
 from ..settings import Settings
-from . import registry_maintenance
 
 
 def main(arguments: list[str]) -> int:
     """Run the verb."""
-    if arguments and arguments[0] in registry_maintenance.WORDS:
-        return registry_maintenance.main(arguments[0], arguments[1:])
     p = verb("registry", "Serve a registry (OCI distribution API) over HTTP.", usage="[OPTIONS]", root=False)
     p.add_argument("--config", metavar="FILE", help="settings (TOML); other options overrule them")
     p.add_argument(
@@ -45,8 +42,8 @@ def main(arguments: list[str]) -> int:
         verify(config)
         print(f"{args.config or 'the settings'}: ok")
         return 0
-    if args.access_log:
-        _log_accesses()
+    if config.access_log != "off":
+        _log_accesses(config.access_log)
     asyncio.run(serve(config, ready=lambda url: _ready(url, config.root)))
     return 0
 
@@ -64,6 +61,7 @@ def _flags(args: argparse.Namespace) -> dict[tuple[str, str], object]:
         ("server", "listen"): args.listen,
         ("server", "read_only"): args.read_only,
         ("server", "delete"): False if args.no_delete else None,
+        ("log", "access"): "text" if args.access_log else None,
         ("storage", "verify_references"): False if args.sparse else None,
         ("auth", "htpasswd"): args.htpasswd,
         ("tls", "certificate"): args.tls_cert,
@@ -88,14 +86,13 @@ def _print_schema() -> int:
     return 0
 
 
-def _log_accesses() -> None:
+def _log_accesses(kind: str) -> None:
     import logging
 
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("registry.access")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    from registry.server import accesslog
+
+    accesslog.LOGGER.addHandler(accesslog.handler(kind))
+    accesslog.LOGGER.setLevel(logging.INFO)
 
 
 def _ready(url: str, root: str) -> None:

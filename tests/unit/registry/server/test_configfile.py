@@ -17,6 +17,7 @@ from registry.server.config import (
     RegistryConfig,
     TlsFiles,
     TokenAuth,
+    Webhook,
 )
 from registry.server.configfile import load, read_address
 from registry.server.configschema import SECTIONS, TABLES, schema, variable
@@ -55,6 +56,11 @@ issuer = "https://other"
 audience = "r"
 jwks = "https://other/keys"
 trust_access = true
+
+[[webhooks]]
+url = "https://hooks.example/x"
+events = ["push"]
+secret = "hook.key"
 
 [groups]
 team = ["ann", "bob"]
@@ -98,6 +104,9 @@ def test_a_whole_file(write, tmp_path):
                 issuer="https://other", audience="r", jwks="https://other/keys", trust_access=True
             ),
         ),
+    )
+    assert config.webhooks == (
+        Webhook(url="https://hooks.example/x", events=("push",), secret=str(tmp_path / "hook.key")),
     )
     assert config.groups == {"team": ("ann", "bob")}
     assert config.rights == (
@@ -192,6 +201,9 @@ def test_where_content_goes(write):
         ),
         ("[auth]\nissuers = [1]\n", "auth.issuers must be a list of tables", None),
         ("[auth]\nissuer = 1\n", "no setting issuer", None),
+        ('[[webhooks]]\nurl = "ftp://x"\n', "not an http:// or https:// URL", None),
+        ('[[webhooks]]\nurl = "http://x"\nevents = ["pull"]\n', "'pull' is not possible", None),
+        ('[log]\naccess = "xml"\n', "'xml' is not possible", "json"),
         ("groups = 1\n", "groups must be a section", None),
         ('[groups]\na = "x"\n', r"\[groups\] a: expected a list of strings", None),
         (
@@ -253,7 +265,7 @@ def test_every_setting_is_in_the_reference():
 def test_every_field_has_a_setting():
     """What a server can be told in Python, it can be told in a file."""
     direct = {setting.field for settings in SECTIONS.values() for setting in settings if setting.field}
-    built = {"host", "port", "auth", "tls", "rights", "groups"}
+    built = {"host", "port", "auth", "tls", "rights", "groups", "webhooks"}
     fields = {field.name for field in dataclasses.fields(RegistryConfig)}
     assert direct | built == fields
 

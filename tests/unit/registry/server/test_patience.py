@@ -64,4 +64,4 @@ async def test_requests_are_logged_when_that_is_wanted(caplog):
     async with listening(RegistryConfig(port=0, drain_seconds=0.1), MemoryStore()) as url:
         await ask(url, "GET /v2/a/tags/list HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     (record,) = [record for record in caplog.records if record.name == "registry.access"]
-    assert "127.0.0.1 GET /v2/a/tags/list 404 " in record.getMessage()
+    assert "127.0.0.1 - GET /v2/a/tags/list 404 " in record.getMessage()
