@@ -16,6 +16,7 @@ from oci_image.platform import local_platform
 
 from .assemble import assemble
 from .context import BuildContext, open_context
+from .errors import BuildError
 from .events import EventSink, discard
 from .graph import BuildGraph
 from .host import Host
@@ -103,7 +104,11 @@ async def _run(
     if any(isinstance(step.op, Exec) for step in graph.steps()):
         from .perform import execute  # noqa: F401
     supplies = Supplies(host=host, sink=sink, contexts=contexts, secrets=secrets, ssh=ssh, bounds=bounds)
-    return await run(graph, supplies)
+    try:
+        return await run(graph, supplies)
+    except BuildError as problem:
+        problem.warnings = graph.warnings
+        raise
 
 
 def _finished(request: BuildRequest, graph: BuildGraph, results: Results, host: Host) -> BuildResult:

@@ -32,6 +32,9 @@ class BuildError(Exception):
         hint: what a human can do about it.
     """
 
+    warnings: tuple[str, ...] = ()
+    """What was found in the Dockerfile before the build ended with this error."""
+
     def __init__(self, message: str, *, span: Span | None = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message

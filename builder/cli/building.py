@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from oci_image.digest import Digest
@@ -27,7 +27,7 @@ from ..request import BuildRequest, BuildResult, Output
 from .granted import Granted
 from .progress.open import open_progress
 from .reentry import Entry
-from .report import report
+from .report import report, summary
 from .settings import Settings
 from .wiring import open_host
 
@@ -84,13 +84,13 @@ def build(
             from .problems import add_excerpt
 
             add_excerpt(problem, _sources(request))
+            _warn(_shown(getattr(problem, "warnings", ())), progress, args)
             raise
-        answer, notices = _answer(result), _notices(result)
+        answer, notices = _answer(result), _shown(result.warnings)
         if not waited:
             told = {"answer": answer, "notices": notices}
             record(store, host.resolver, watch, result, context=request.context, told=told, key=key)
-    for text in notices:
-        progress(Notice("warning", text))
+    _warn(notices, progress, args)
     report(answer, {name: str(digest) for name, digest in pushed.items()}, args)
     return 0
 
@@ -197,6 +197,15 @@ def _answer(result: BuildResult) -> dict[str, Any]:
     }
 
 
-def _notices(result: BuildResult) -> list[str]:
-    """The warnings as they are shown."""
-    return [text.removeprefix("[Warning] ") for text in result.warnings]
+def _shown(warnings: Iterable[str]) -> list[str]:
+    """The warnings of a plan as they are shown."""
+    return [text.removeprefix("[Warning] ") for text in warnings]
+
+
+def _warn(notices: list[str], progress: EventSink, args: argparse.Namespace) -> None:
+    if args.progress == "quiet":
+        return
+    for text in notices:
+        progress(Notice("warning", text))
+    if args.progress != "json":
+        sys.stderr.write(summary(notices))

@@ -3,7 +3,7 @@ A recorded build on the command line: which record answers a call, and how a rep
 
 What is written is what a build that is all cached writes after planning; `progress` is not used for it, since
 its renderers need the whole of the builder, but a test holds the two together. See
-builder/decisions/0005-recorded-builds.md.
+builder/decisions/0006-recorded-builds.md.
 """
 
 from __future__ import annotations
@@ -79,11 +79,19 @@ def replayed(
 def _plain(record: Mapping[str, Any]) -> str:
     steps = enumerate(record["steps"], 1)
     shown = "".join(f"#{number} {title}\n#{number} CACHED\n\n" for number, (_, title, _) in steps)
-    return shown + _quiet(record)
+    warnings = "".join(f"WARN: {text}\n" for text in record["notices"])
+    return shown + warnings + _summary(record)
 
 
 def _quiet(record: Mapping[str, Any]) -> str:
-    return "".join(f"warning: {text}\n" for text in record["notices"])
+    del record
+    return ""
+
+
+def _summary(record: Mapping[str, Any]) -> str:
+    from .report import summary
+
+    return summary(record["notices"])
 
 
 def _json(record: Mapping[str, Any]) -> str:
@@ -103,8 +111,8 @@ def _picture(record: Mapping[str, Any], width: int, *, color: bool) -> str:
     for _, title, _ in steps:
         text = " => CACHED " + title.replace("\n", " ")
         lines.append(f"{blue}{_fitted(text, width - len(' 0.0s'))}{plain} 0.0s")
-    lines += [f"{yellow}warning: {text}{plain}" for text in record["notices"]]
-    return "".join(line + "\n" for line in lines)
+    lines += [f"{yellow}WARN: {text}{plain}" for text in record["notices"]]
+    return "".join(line + "\n" for line in lines) + _summary(record)
 
 
 def _fitted(text: str, width: int) -> str:

@@ -13,7 +13,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # type checkers take the name for True; importing typing would take long
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 
@@ -44,6 +44,15 @@ def report(answer: Mapping[str, Any], pushed: Mapping[str, str], args: argparse.
     # An archive on standard output must not be followed by anything.
     to_stdout = any("dest=-" in text or text == "-" for text in args.output)
     print(answer["id"], file=sys.stderr if to_stdout else sys.stdout)
+
+
+def summary(warnings: Sequence[str]) -> str:
+    """The line below the warnings of a build, "" without any."""
+    if not warnings:
+        return ""
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    checks = " (use --check to expand)" if any(" (line " in text for text in warnings) else ""
+    return f"{count} found{checks}\n"
 
 
 def _write(path: str, text: str) -> None:

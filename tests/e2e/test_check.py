@@ -17,6 +17,7 @@ CMD run
 FROM base
 COPY f /f
 """
+RULES = ["LegacyKeyValueFormat", "FromAsCasing", "JSONArgsRecommended"]
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_check(pybuild, context):
     """--check looks at all stages, at those of a target with one, and builds nothing."""
     done = pybuild("--check", context, check=False)
     assert (done.returncode, done.stderr) == (1, "")
-    assert rules(done) == ["LegacyKeyValueFormat", "FromAsCasing", "JSONArgsRecommended"]
+    assert rules(done) == RULES
     assert done.stdout.startswith("Check complete, 3 warnings have been found!\n")
     assert "\nDockerfile:9\n" in done.stdout
 
@@ -120,3 +121,27 @@ def test_an_unknown_call(pybuild, context):
     done = pybuild("--call=nothing", context, check=False)
     assert done.returncode == 1
     assert "build, check, outline, targets" in done.stderr
+
+
+def test_warnings_of_a_build(pybuild, context):
+    """A build shows what was found in its stages, the same when it is answered from a record."""
+    seen = [pybuild.build(context, "-t", "app", "--target", "app").stderr for _ in range(3)]
+    for err in seen:
+        shown = [line for line in err.splitlines() if line.startswith("WARN: ")]
+        assert [line.split(":")[1].strip() for line in shown] == RULES
+        assert shown[1] == "WARN: FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 7)"
+        assert err.endswith("\n3 warnings found (use --check to expand)\n")
+    assert pybuild("-q", "--target", "app", context).stderr == ""
+    events = pybuild("--progress", "json", "--target", "app", context).stderr.splitlines()
+    notices = [event for event in map(json.loads, events) if event["event"] == "notice"]
+    assert [one["text"].partition(":")[0] for one in notices] == RULES
+
+
+def test_warnings_of_a_build_that_fails(pybuild, context):
+    """Warnings come before the error, which they may explain."""
+    (context / ".dockerignore").write_text("f\n")
+    done = pybuild.build(context, check=False)
+    assert done.returncode == 1
+    warning = 'WARN: CopyIgnoredFile: Attempting to Copy file "f" that is excluded by .dockerignore (line 11)'
+    assert warning in done.stderr
+    assert done.stderr.index(warning) < done.stderr.index("error: ")

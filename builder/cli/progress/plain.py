@@ -100,7 +100,7 @@ class PlainProgress:
 
     @_show.register
     def _(self, event: Notice) -> None:
-        self._out.write(f"{event.level}: {event.text}\n")
+        self._out.write(f"{'WARN' if event.level == 'warning' else event.level}: {event.text}\n")
 
     def _number(self, thing: object) -> int:
         return self._numbers.setdefault(thing, len(self._numbers) + 1)

@@ -132,8 +132,9 @@ class TtyProgress:
 
     @_take.register
     def _(self, event: Notice) -> None:
-        style = "yellow" if event.level == "warning" else ""
-        self._console.print(Text(f"{event.level}: {event.text}", style=style))
+        word, style = ("WARN", "yellow") if event.level == "warning" else (event.level, "")
+        # Not broken into lines here: a terminal does that, and text that is copied from it stays whole.
+        self._console.print(Text(f"{word}: {event.text}", style=style), soft_wrap=True)
 
     def _picture(self) -> RenderableType:
         now = time.monotonic()
