@@ -107,7 +107,8 @@ def _picture(record: Mapping[str, Any], width: int, *, color: bool) -> str:
     """The picture that a live one on a terminal ends with; nothing moves."""
     blue, yellow, plain = ("\x1b[34m", "\x1b[33m", "\x1b[0m") if color else ("", "", "")
     steps = record["steps"]
-    lines = [f"[+] Building 0.0s ({len(steps)}/{len(steps)})"] if steps else []
+    lines = [f"[+] Building 0.0s ({len(steps)}/{len(steps)}) FINISHED"] if steps else []
+    width = max(20, width - 3)
     for _, title, _ in steps:
         text = " => CACHED " + title.replace("\n", " ")
         lines.append(f"{blue}{_fitted(text, width - len(' 0.0s'))}{plain} 0.0s")

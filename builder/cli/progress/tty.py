@@ -72,7 +72,7 @@ class TtyProgress:
     def __call__(self, event: Event) -> None:
         """Take the event into the picture, which appears with the first one."""
         self._take(event)
-        if not self._live.is_started:
+        if not self._live.is_started and not self._finished:
             self._live.start()
 
     def __enter__(self) -> Self:

@@ -437,7 +437,8 @@ def test_a_replay_tells_the_same(project, kind, tmp_path):
 def test_a_replay_looks_the_same_on_a_terminal(project, environment):
     """The picture is the last one of the live display."""
     project.write(
-        "Dockerfile", "FROM scratch\nCOPY a.txt /a\nCOPY a.txt /" + "long/" * 30 + "\nCOPY src /ä漢字\n"
+        "Dockerfile",
+        "FROM scratch\nCOPY a.txt /a\nCOPY a.txt /" + "long/" * 30 + "\nCOPY src /ä漢字\nCMD echo\n",
     )
     project.flags = ["--progress", "tty"]
     project.build()
@@ -450,6 +451,7 @@ def test_a_replay_looks_the_same_on_a_terminal(project, environment):
 
     assert "[+] Building 0.0s (4/4)" in replayed
     assert "…" in replayed
+    assert "WARN: JSONArgsRecommended: " in replayed
     assert re.sub(r"\d+\.\ds \(", "0.0s (", planned) == replayed
 
 
