@@ -155,7 +155,13 @@ def cache(images, *layers):
     """Remember layers as results of steps."""
     index = SqliteCacheIndex(os.path.join(images.store.state, "cache.db"))
     for number, layer in enumerate(layers):
-        record = CacheRecord(layers=(layer,), content="", created=1000.0 + number, layer_size=1, duration=0.1)
+        record = CacheRecord(
+            layers=(layer,),
+            content=Digest.of(b"content"),
+            created=1000.0 + number,
+            layer_size=1,
+            duration=0.1,
+        )
         key = Digest.of(str(number).encode())
         index.store([(key, b"preimage")], record)
     index.close()
