@@ -4,7 +4,7 @@ Answering a build from its record: the read side of recorded builds.
 A record holds what a build whose steps were all cached depended on and what it came to. It is worth something
 only while everything that it names is the same, which is looked at here without parsing or planning anything.
 A record that cannot be read counts as none. This module runs before anything else is loaded, so it imports as
-little as possible, of the standard library only; see decisions/0005-recorded-builds.md.
+little as possible, of the standard library only; see decisions/0006-recorded-builds.md.
 """
 
 from __future__ import annotations
