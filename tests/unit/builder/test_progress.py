@@ -57,7 +57,7 @@ def test_plain_lines_are_whole_and_numbered() -> None:
 
     assert re.sub(r"(?m)^(#\d) \d+\.\d{3} ", r"\1 T ", out.getvalue()) == (
         "#1 one\n#2 two\n#2 T 20%\n#1 T half\n#1 DONE 1.5s\n\n#2 T rest\n#2 CANCELED\n\n"
-        "#3 three\n#3 CACHED\n\nwarning: careful\n#4 pushing\n#4 layer 1.5 kB\n#4 done\n#4 DONE 1.0s\n\n"
+        "#3 three\n#3 CACHED\n\nWARN: careful\n#4 pushing\n#4 layer 1.5 kB\n#4 done\n#4 DONE 1.0s\n\n"
     )
 
 
