@@ -10,10 +10,13 @@ import sys
 from ...errors import InvalidOption
 from ..options import verb
 from ..settings import Settings
+from . import registry_maintenance
 
 
 def main(arguments: list[str]) -> int:
     """Run the verb."""
+    if arguments and arguments[0] in registry_maintenance.WORDS:
+        return registry_maintenance.main(arguments[0], arguments[1:])
     p = verb("registry", "Serve a registry (OCI distribution API) over HTTP.", usage="[OPTIONS]", root=False)
     p.add_argument("--config", metavar="FILE", help="settings (TOML); other options overrule them")
     p.add_argument(

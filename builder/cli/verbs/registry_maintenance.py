@@ -1,4 +1,4 @@
-"""``pybuild registry gc | fsck | scrub``: looking after a registry's directory while no server uses it."""
+"""``pybuild registry gc | fsck | scrub | rm``: looking after a directory while no server uses it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from ..options import verb
 from ..settings import Settings
 
 if TYPE_CHECKING:
-    from registry.server.store.filesystem import FilesystemStore
+    from registry.server.maintenance import Directory
 
-WORDS = ("gc", "fsck", "scrub")
+WORDS = ("gc", "fsck", "scrub", "rm")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(word: str, arguments: list[str]) -> int:
     """Run one of the words."""
-    p = verb(f"registry {word}", _SUMMARIES[word], usage="[OPTIONS]", root=False)
+    p = verb(
+        f"registry {word}",
+        _SUMMARIES[word],
+        usage="[OPTIONS] REPOSITORY" if word == "rm" else "[OPTIONS]",
+        root=False,
+    )
     p.add_argument("--root", metavar="DIR", help="the registry's directory (default: registry/ in the store)")
     if word == "gc":
         p.add_argument("--dry-run", action="store_true", help="only say what would go, and why")
@@ -34,18 +39,22 @@ def main(word: str, arguments: list[str]) -> int:
         p.add_argument("--rebuild", action="store_true", help="make the index again, then end")
     if word == "scrub":
         p.add_argument("--rate", type=float, default=0.0, metavar="MB", help="megabytes to read in a second")
+    if word == "rm":
+        p.add_argument("repository", metavar="REPOSITORY", help="what goes, with all its tags")
     args = p.parse_args(arguments)
     root = os.path.abspath(args.root or os.path.join(Settings.read().root, "registry"))
     if not os.path.isdir(f"{root}/repositories"):
         raise InvalidOption(f"{root} is not the directory of a registry", hint="name it with --root")
     if word == "gc":
         grace, window = _seconds("--grace", args.grace), _seconds("--undelete-window", args.undelete_window)
-    from registry.server.store.filesystem import FilesystemStore
+    from registry.server.maintenance import open_directory
 
-    store = FilesystemStore(root)
+    store = open_directory(root)
     try:
         if word == "gc":
             return _gc(store, args, grace, window)
+        if word == "rm":
+            return _rm(store, args.repository)
         return _fsck(store, args) if word == "fsck" else _scrub(store, args)
     finally:
         store.close()
@@ -54,11 +63,12 @@ def main(word: str, arguments: list[str]) -> int:
 _SUMMARIES = {
     "gc": "Remove what no tag needs from a registry's directory.",
     "fsck": "Compare the files of a registry's directory with each other.",
+    "rm": "Remove a repository from a registry's directory; the next gc frees the space.",
     "scrub": "Read everything in a registry's directory and put aside what is damaged.",
 }
 
 
-def _gc(store: FilesystemStore, args: argparse.Namespace, grace: float, window: float) -> int:
+def _gc(store: Directory, args: argparse.Namespace, grace: float, window: float) -> int:
     from oci_image.digest import Digest
     from registry.server.gc import Collector
     from registry.server.gc_questions import explain, undelete
@@ -85,13 +95,13 @@ def _gc(store: FilesystemStore, args: argparse.Namespace, grace: float, window: 
     return 0
 
 
-def _fsck(store: FilesystemStore, args: argparse.Namespace) -> int:
+def _fsck(store: Directory, args: argparse.Namespace) -> int:
     from registry.server.fsck import check
-    from registry.server.store.rebuilding import rebuild
+    from registry.server.maintenance import rebuild_index
 
     if args.rebuild:
         start = time.monotonic()
-        rebuild(store.layout, store.index)
+        rebuild_index(store)
         print(f"made the index again in {time.monotonic() - start:.1f} seconds", file=sys.stderr)
         return 0
     found = check(store, repair=args.repair)
@@ -102,7 +112,7 @@ def _fsck(store: FilesystemStore, args: argparse.Namespace) -> int:
     return 1 if open_ones else 0
 
 
-def _scrub(store: FilesystemStore, args: argparse.Namespace) -> int:
+def _scrub(store: Directory, args: argparse.Namespace) -> int:
     from registry.server.scrub import Scrubber
 
     report = Scrubber(store, rate=args.rate * 1e6).scrub()
@@ -115,6 +125,14 @@ def _scrub(store: FilesystemStore, args: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 1 if report.damaged else 0
+
+
+def _rm(store: Directory, repository: str) -> int:
+    from registry.server.maintenance import remove_repository
+
+    if not remove_repository(store, repository):
+        raise InvalidOption(f"there is no repository {repository}")
+    return 0
 
 
 def _seconds(option: str, text: str) -> float:

@@ -85,6 +85,12 @@ class FileTags:
                 self._index.delete_tag(repository, tag)
             return removed
 
+    def remove(self, repository: str, tag: str) -> None:
+        """Remove the tag, whatever it stands for."""
+        with self.lock(repository), storage_errors(), self._index.altering(repository):
+            remove_file(self._directory(repository), tag)
+            self._index.delete_tag(repository, tag)
+
     def remove_all(self, repository: str, digest: Digest) -> None:
         """Remove every tag that stands for the manifest; the caller holds the lock."""
         directory = self._directory(repository)
@@ -180,14 +186,15 @@ class FileManifests:
                 return False
             self._index.mark(repository)
             self._tags.remove_all(repository, digest)
+            # First, because without its record nobody could tell it from a blob.
+            if not os.path.lexists(self._layout.blob(digest)):  # else the repository may have it as a blob
+                exposed = self._layout.member_directory(repository, "blobs", digest.algorithm)
+                remove_file(f"{self._layout.root}/{exposed}", digest.hex)
             relative = self._layout.member_directory(repository, "manifests", digest.algorithm)
             remove_file(f"{self._layout.root}/{relative}", digest.hex, keep=keep)
             if manifest.subject is not None:
                 referrers = self._layout.referrer_directory(repository, manifest.subject)
                 remove_file(f"{self._layout.root}/{referrers}", f"{digest.algorithm}-{digest.hex}")
-            if not os.path.lexists(self._layout.blob(digest)):  # else the repository may have it as a blob
-                exposed = self._layout.member_directory(repository, "blobs", digest.algorithm)
-                remove_file(f"{self._layout.root}/{exposed}", digest.hex)
             self._index.delete_manifest(repository, digest)
             return True
 

@@ -10,8 +10,11 @@ import os
 import time
 from collections.abc import Callable
 
+from oci_image.digest import Digest
+
 from ..gc_log import DeletionLog
 from ..leases import Leases
+from .base import NO_LIMIT
 from .durable import storage_errors
 from .file_blobs import FileBlobs
 from .file_manifests import FileManifests, FileTags
@@ -101,6 +104,18 @@ class FilesystemStore:
             changes = self.index.changes(repository)
             write_image_layout(self.layout, self.index, repository)
             return self.index.settle(repository, changes)
+
+    def remove_repository(self, repository: str) -> bool:
+        """Remove the manifests, tags and blobs of a repository; False when there is none of that name."""
+        if not self.index.exists(repository):
+            return False
+        for (text,) in self.index.rows("SELECT digest FROM manifests WHERE repository = ?", repository):
+            self.manifests.delete(repository, Digest.parse(text))
+        for name in self.index.tag_names(repository, "", NO_LIMIT):
+            self.tags.remove(repository, name)
+        for (text,) in self.index.rows("SELECT digest FROM blobs WHERE repository = ?", repository):
+            self.blobs.delete(repository, Digest.parse(text))
+        return True
 
     def settle_quiet(self) -> None:
         """Settle repositories that did not change since the last call, or change all the time; write down."""

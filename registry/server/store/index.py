@@ -280,6 +280,11 @@ class Index:
         statement = "SELECT 1 FROM blobs WHERE repository = ? AND digest = ?"
         return bool(self.rows(statement, repository, str(digest)))
 
+    def is_referred(self, repository: str, digest: Digest) -> bool:
+        """Whether a manifest of the repository refers to the digest."""
+        statement = "SELECT 1 FROM links WHERE repository = ? AND child = ? LIMIT 1"
+        return bool(self.rows(statement, repository, str(digest)))
+
     def note_uses(
         self,
         used: Mapping[tuple[str, Digest], float],

@@ -68,7 +68,8 @@ def reindex(layout: Layout, index: Index, repository: str) -> None:
             if manifest is not None:
                 index.put_manifest(repository, manifest, pushed=os.stat(path).st_mtime)
         for digest, path in _members(layout, repository, "blobs"):
-            if digest not in manifests or os.path.lexists(layout.blob(digest)):
+            is_damaged = digest not in manifests and index.is_referred(repository, digest)
+            if is_damaged or os.path.lexists(layout.blob(digest)):
                 index.put_blob(repository, digest, os.stat(path, follow_symlinks=False).st_size)
         directory = f"{layout.root}/{layout.tag_directory(repository)}"
         for tag in list_names(directory):

@@ -180,6 +180,10 @@ def test_the_command_line_looks_after_a_directory(root, capsys):
     assert status == 1
     assert str(Digest.of(b"kept")) in out
     assert command(capsys, "fsck", *options, "--repair")[0] == 1
+    assert command(capsys, "rm", *options, "a")[0] == 0
+    assert command(capsys, "fsck", *options, "--repair")[0] == 0
+    assert command(capsys, "rm", *options, "a")[0] != 0
+    assert os.listdir(f"{root}/repositories") == []
 
 
 def test_the_command_line_refuses_what_it_cannot_do(root, tmp_path, capsys):
