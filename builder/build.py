@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dockerfile_grammar.parser import parse
+from dockerfile_grammar.errors import DockerfileError
+from dockerfile_grammar.parser import Dockerfile, parse
 from oci_image.platform import local_platform
 
 from .assemble import assemble
@@ -55,7 +56,7 @@ async def build(
     """
     contexts = _contexts(request, host)
     try:
-        dockerfile = parse(request.dockerfile, filename=request.dockerfile_name)
+        dockerfile = _parsed(request)
         graph = await plan(
             dockerfile, request, contexts, host.resolver, platform=request.platform or local_platform()
         )
@@ -78,6 +79,17 @@ async def build(
             context.close()
     result = _finished(request, graph, results, host)
     return replace(result, looked=contexts[""].looked) if contexts else result
+
+
+def _parsed(request: BuildRequest) -> Dockerfile:
+    try:
+        return parse(request.dockerfile, filename=request.dockerfile_name)
+    except DockerfileError as problem:
+        from .checks import check_beginning
+
+        found = check_beginning(request.dockerfile, request.dockerfile_name, request.build_args, problem)
+        problem.warnings = tuple(map(str, found))  # type: ignore[attr-defined]
+        raise
 
 
 def _contexts(request: BuildRequest, host: Host) -> dict[str, BuildContext]:

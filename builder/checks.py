@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dockerfile_grammar import words
 from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.instructions import From
-from dockerfile_grammar.lint.file import check_file
+from dockerfile_grammar.lint.file import check_file, check_instruction, instructions_of
 from dockerfile_grammar.lint.linter import Finding, Linter
 from dockerfile_grammar.lint.options import CheckOptions, parse_options
 from dockerfile_grammar.lint.rules import (
@@ -22,7 +22,7 @@ from dockerfile_grammar.lint.rules import (
     REDUNDANT_TARGET_PLATFORM,
     UNDEFINED_ARG_IN_FROM,
 )
-from dockerfile_grammar.parser import Dockerfile
+from dockerfile_grammar.parser import Dockerfile, parse
 from dockerfile_grammar.stages import Stage
 from dockerfile_grammar.suggest import nearest
 from dockerfile_grammar.words import ExpansionResult
@@ -43,7 +43,7 @@ OPTIONS_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that replaces the ``check`` directive of a file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """What was found in a file, and the first mistake for which it could not be built."""
 
@@ -115,6 +115,21 @@ def check_plan(
     )
     surveys = Surveyor(dockerfile, request, arguments).survey(drafts)
     drafts.mistakes.extend(check_stages(surveys, linter, known))
+
+
+def check_beginning(
+    text: bytes, filename: str, build_args: Mapping[str, str], problem: DockerfileError
+) -> tuple[Finding, ...]:
+    """What is found in the instructions in front of the one that cannot be parsed."""
+    before = text.split(b"\n")[: problem.span.start_line - 1 if problem.span else 0]
+    try:
+        dockerfile = parse(b"\n".join([*before, b""]), filename=filename)
+        linter = Linter(check_options(dockerfile, build_args))
+    except (DockerfileError, InvalidOption):
+        return ()  # there is nothing in front that is a Dockerfile by itself
+    for instruction in instructions_of(dockerfile):
+        check_instruction(instruction, linter.above(instruction.comments))
+    return linter.findings
 
 
 def check_options(dockerfile: Dockerfile, build_args: Mapping[str, str]) -> CheckOptions:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dockerfile_grammar.lint.linter import Finding
-    from dockerfile_grammar.parser import Dockerfile
     from dockerfile_grammar.spans import SourceText, Span
 
     from ..checks import CheckResult
@@ -63,7 +62,7 @@ def _printable(line: str) -> str:
     return visible(line).encode("utf-8", "replace").decode("utf-8")
 
 
-def check_json(result: CheckResult, dockerfile: Dockerfile) -> str:
+def check_json(result: CheckResult, source: SourceText) -> str:
     """The findings and the mistake, if there is one."""
     answer: dict[str, Any] = {
         "warnings": [
@@ -78,8 +77,8 @@ def check_json(result: CheckResult, dockerfile: Dockerfile) -> str:
         ],
         "sources": [
             {
-                "filename": dockerfile.source.filename,
-                "data": _encoded(dockerfile),
+                "filename": source.filename,
+                "data": _encoded(source),
                 "language": "Dockerfile",
             }
         ],
@@ -111,7 +110,7 @@ def outline_text(outline: Outline) -> str:
     return "".join(f"{block}\n" for block in blocks)
 
 
-def outline_json(outline: Outline, dockerfile: Dockerfile) -> str:
+def outline_json(outline: Outline, source: SourceText) -> str:
     """The outline; what is empty is left out."""
     answer = _present(
         name=outline.name,
@@ -126,7 +125,7 @@ def outline_json(outline: Outline, dockerfile: Dockerfile) -> str:
         ],
         secrets=[_credential_json(secret) for secret in outline.secrets],
         ssh=[_credential_json(agent) for agent in outline.ssh],
-        sources=[_encoded(dockerfile)],
+        sources=[_encoded(source)],
     )
     return _json(answer)
 
@@ -145,7 +144,7 @@ def targets_text(targets: Iterable[TargetInfo]) -> str:
     return _table(rows, gap=1)
 
 
-def targets_json(targets: Iterable[TargetInfo], dockerfile: Dockerfile) -> str:
+def targets_json(targets: Iterable[TargetInfo], source: SourceText) -> str:
     """The targets; what is empty is left out."""
     listed = [
         _present(
@@ -158,7 +157,7 @@ def targets_json(targets: Iterable[TargetInfo], dockerfile: Dockerfile) -> str:
         )
         for target in targets
     ]
-    return _json({"targets": listed, "sources": [_encoded(dockerfile)]})
+    return _json({"targets": listed, "sources": [_encoded(source)]})
 
 
 def _table(rows: Sequence[Sequence[str]], *, gap: int) -> str:
@@ -178,8 +177,8 @@ def _location(span: Span) -> dict[str, Any]:
     return {"ranges": [{"start": {"line": span.start_line}, "end": {"line": span.end_line}}]}
 
 
-def _encoded(dockerfile: Dockerfile) -> str:
-    raw = dockerfile.source.text.encode("utf-8", "surrogateescape")
+def _encoded(source: SourceText) -> str:
+    raw = source.text.encode("utf-8", "surrogateescape")
     return base64.b64encode(raw).decode("ascii")
 
 

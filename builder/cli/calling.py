@@ -12,10 +12,12 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.golang import parse_bool
 from dockerfile_grammar.parser import Dockerfile, parse
+from dockerfile_grammar.spans import SourceText
 from oci_image.platform import Platform, local_platform
 
 from ..context import BuildContext, open_context
@@ -27,6 +29,9 @@ from ..request import BuildRequest
 from .progress.open import open_progress
 from .settings import Settings
 from .wiring import open_host
+
+if TYPE_CHECKING:
+    from ..checks import CheckResult
 
 _T = TypeVar("_T")
 PLAN = "plan"
@@ -87,13 +92,26 @@ def answer(call: Call, request: BuildRequest, settings: Settings, *, progress: s
     from .problems import add_excerpt
 
     try:
-        dockerfile = parse(request.dockerfile, filename=request.dockerfile_name)
+        dockerfile = _parsed(call, request)
         question = _Question(
             call=call, dockerfile=dockerfile, request=request, progress=progress, settings=settings
         )
         return _ANSWERS[call.method](question)
     except Exception as problem:
         add_excerpt(problem, {request.dockerfile_name: request.dockerfile})
+        raise
+
+
+def _parsed(call: Call, request: BuildRequest) -> Dockerfile:
+    try:
+        return parse(request.dockerfile, filename=request.dockerfile_name)
+    except DockerfileError as problem:
+        if call.method == "check":
+            from ..checks import CheckResult, check_beginning
+
+            found = check_beginning(request.dockerfile, request.dockerfile_name, request.build_args, problem)
+            text = request.dockerfile.decode("utf-8", "surrogateescape")
+            _show_check(call, CheckResult(found, problem), SourceText(request.dockerfile_name, text))
         raise
 
 
@@ -127,27 +145,32 @@ class _Question:
 
 def _check(question: _Question) -> int:
     from ..checks import check
-    from .answers import check_json, check_text
 
     dockerfile, call = question.dockerfile, question.call
     with question.effects() as (host, contexts):
         work = check(dockerfile, question.request, contexts, host.resolver, platform=question.platform)
         result = drive(work, _run)
-    _say(check_json(result, dockerfile) if call.is_json else check_text(result, dockerfile.source))
+    _show_check(call, result, dockerfile.source)
     if result.problem is not None:
         raise result.problem
     return 1 if result.findings and not call.ignores_findings else 0
+
+
+def _show_check(call: Call, result: CheckResult, source: SourceText) -> None:
+    from .answers import check_json, check_text
+
+    _say(check_json(result, source) if call.is_json else check_text(result, source))
 
 
 def _outline(question: _Question) -> int:
     from ..outline import outline
     from .answers import outline_json, outline_text
 
-    dockerfile = question.dockerfile
     with question.effects() as (host, _):
-        work = outline(dockerfile, question.request, host.resolver, platform=question.platform)
+        work = outline(question.dockerfile, question.request, host.resolver, platform=question.platform)
         found = drive(work, _run)
-    _say(outline_json(found, dockerfile) if question.call.is_json else outline_text(found))
+    source = question.dockerfile.source
+    _say(outline_json(found, source) if question.call.is_json else outline_text(found))
     return 0
 
 
@@ -157,7 +180,7 @@ def _targets(question: _Question) -> int:
 
     targets = list_targets(question.dockerfile)
     is_json = question.call.is_json
-    _say(targets_json(targets, question.dockerfile) if is_json else targets_text(targets))
+    _say(targets_json(targets, question.dockerfile.source) if is_json else targets_text(targets))
     return 0
 
 

@@ -30,7 +30,7 @@ _RESERVED = ("context", "scratch")
 def check_file(dockerfile: Dockerfile, linter: Linter) -> None:
     """Check a file as far as its text tells."""
     _empty_continuations(dockerfile, linter)
-    for instruction in (*dockerfile.meta_args, *_of_stages(dockerfile)):
+    for instruction in instructions_of(dockerfile):
         check_instruction(instruction, linter.above(instruction.comments))
     _stage_names(dockerfile, linter)
     _instruction_casing(dockerfile, linter)
@@ -47,6 +47,11 @@ def check_instruction(instruction: Instruction, linter: Linter) -> None:
             _description(instruction, (instruction.name,), linter)
     elif isinstance(instruction, Arg):
         _description(instruction, tuple(pair.name for pair in instruction.pairs), linter)
+
+
+def instructions_of(dockerfile: Dockerfile) -> tuple[Instruction, ...]:
+    """Everything in a file, in order."""
+    return (*dockerfile.meta_args, *_of_stages(dockerfile))
 
 
 def _of_stages(dockerfile: Dockerfile) -> Iterator[Instruction]:

@@ -145,3 +145,20 @@ def test_warnings_of_a_build_that_fails(pybuild, context):
     warning = 'WARN: CopyIgnoredFile: Attempting to Copy file "f" that is excluded by .dockerignore (line 11)'
     assert warning in done.stderr
     assert done.stderr.index(warning) < done.stderr.index("error: ")
+
+
+def test_warnings_before_an_instruction_that_is_none(pybuild, context):
+    """What stands in front of a mistake is checked, too, by builds and by checks."""
+    (context / "Dockerfile").write_text("FROM scratch AS Bad\nMAINTAINER me\nRNU x\nMAINTAINER me\n")
+    done = pybuild("--check", context, check=False)
+    assert (done.returncode, rules(done)) == (1, ["StageNameCasing", "MaintainerDeprecated"])
+    assert "unknown instruction: RNU" in done.stderr
+    done = pybuild("--call=check,format=json", context, check=False)
+    assert json.loads(done.stdout)["buildError"]["message"] == "unknown instruction: RNU"
+    done = pybuild.build(context, check=False)
+    assert "WARN: StageNameCasing: " in done.stderr
+    assert done.returncode == 1
+
+    (context / "Dockerfile").write_text("RNU x\n")
+    done = pybuild("--check", context, check=False)
+    assert (done.returncode, done.stdout) == (1, "")

@@ -88,7 +88,9 @@ def test_control_characters_are_not_printed():
 def test_check_as_json():
     """Programs should get rule, texts, lines and the file."""
     problem = Unsupported("no such thing", span=Span("Dockerfile", 5, 6))
-    value = json.loads(check_json(result(finding(2, 4, INVALID_BASE_IMAGE_PLATFORM), problem=problem), FILE))
+    value = json.loads(
+        check_json(result(finding(2, 4, INVALID_BASE_IMAGE_PLATFORM), problem=problem), FILE.source)
+    )
     assert value["warnings"] == [
         {
             "ruleName": "InvalidBaseImagePlatform",
@@ -102,8 +104,10 @@ def test_check_as_json():
         "message": "no such thing",
         "location": {"ranges": [{"start": {"line": 5}, "end": {"line": 6}}]},
     }
-    assert json.loads(check_json(result(problem=Unsupported("x")), FILE))["buildError"]["location"] == {}
-    assert json.loads(check_json(result(), FILE))["warnings"] == []
+    assert (
+        json.loads(check_json(result(problem=Unsupported("x")), FILE.source))["buildError"]["location"] == {}
+    )
+    assert json.loads(check_json(result(), FILE.source))["warnings"] == []
 
 
 SPAN = Span("Dockerfile", 3, 3)
@@ -149,7 +153,7 @@ def test_outline_as_text():
 def test_outline_as_json():
     """What is empty should be left out."""
     location = {"ranges": [{"start": {"line": 3}, "end": {"line": 3}}]}
-    value = json.loads(outline_json(OUTLINE, FILE))
+    value = json.loads(outline_json(OUTLINE, FILE.source))
     assert value["args"] == [
         {"name": "LONG_NAME", "description": "does this", "location": location},
         {"name": "B", "value": "1.22", "location": location},
@@ -157,7 +161,7 @@ def test_outline_as_json():
     assert value["secrets"][0] == {"name": "token", "required": True, "location": location}
     assert value["ssh"] == [{"name": "default", "location": location}]
     assert (value["name"], value["description"]) == ("app", "is it")
-    assert list(json.loads(outline_json(EMPTY, FILE))) == ["sources"]
+    assert list(json.loads(outline_json(EMPTY, FILE.source))) == ["sources"]
 
 
 def test_targets():
@@ -167,7 +171,7 @@ def test_targets():
     shown = [line.rstrip() for line in targets_text(targets).splitlines()]
     assert shown == ["TARGET    DESCRIPTION", "a         is first", "(default)"]
     assert targets_text(list_targets(parse("FROM x AS a\n"))).splitlines()[1].rstrip() == "a (default)"
-    value = json.loads(targets_json(targets, file))["targets"]
+    value = json.loads(targets_json(targets, file.source))["targets"]
     assert value[0] == {
         "name": "a",
         "description": "is first",
