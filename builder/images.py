@@ -13,7 +13,7 @@ from typing import Any
 from oci_image.config import History
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
-from oci_image.errors import InvalidReference, NotFound
+from oci_image.errors import ImageError, InvalidDocument, InvalidReference, NotFound, VerificationFailed
 from oci_image.image import Image
 from oci_image.reference import Reference
 from oci_image.store.gc import mark
@@ -21,6 +21,9 @@ from oci_image.store.gc import mark
 from .cleanup import cached_layers
 from .errors import InvalidOption
 from .local import Found, LocalStore
+
+DAMAGED = "damaged"
+"""The platform of a row whose manifest or configuration cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,20 @@ def rows(store: LocalStore) -> Iterator[ImageRow]:
             reference = Reference.parse(name)
         except InvalidReference:
             continue  # a name of another tool that is no reference
-        for image in store.images(descriptor):
+        try:
+            images = list(store.images(descriptor))
+        except (InvalidDocument, VerificationFailed):
+            # Listed all the same, so that it can be seen, removed or pulled again.
+            yield ImageRow(
+                name=reference,
+                id=descriptor.digest,
+                manifest=descriptor,
+                platform=DAMAGED,
+                created=None,
+                size=descriptor.size,
+            )
+            continue
+        for image in images:
             config = image.config.value
             yield ImageRow(
                 name=reference,
@@ -128,12 +144,24 @@ def remove(store: LocalStore, text: str, *, force: bool) -> Removed:
             f"image {text} has {len(names)} names: {', '.join(name.familiar for name in names)}",
             hint="remove them one by one, or use --force",
         )
-    candidates, _ = mark(store.blobs, [found.descriptor])
+    candidates = _reached(store, found.descriptor)
     for name in names:
         store.tags.delete(str(name))
-    alive, _ = mark(store.blobs, store.tags.entries())
+    try:
+        alive, _ = mark(store.blobs, store.tags.entries())
+    except ImageError:
+        # Another image is damaged, and what it needs is not known: nothing goes but the name.
+        return Removed(untagged=tuple(names), deleted=())
     dead = sorted(candidates - alive - cached_layers(store))
     return Removed(untagged=tuple(names), deleted=tuple(d for d in dead if store.blobs.delete(d)))
+
+
+def _reached(store: LocalStore, descriptor: Descriptor) -> set[Digest]:
+    """What a descriptor refers to; of a damaged image only itself, the rest is left to a clean-up."""
+    try:
+        return mark(store.blobs, [descriptor])[0]
+    except ImageError:
+        return {descriptor.digest}
 
 
 def tag(store: LocalStore, source: str, name: str) -> Reference:

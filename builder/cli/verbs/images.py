@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ...images import ImageRow, rows
+from ...images import DAMAGED, ImageRow, rows
 from ...local import LocalStore
 from ..options import verb
 from ..settings import Settings
@@ -59,5 +59,6 @@ def _table(found: list[ImageRow], *, digests: bool, full: bool) -> str:
         name = [row.name.familiar_name, row.name.tag or "<none>"] if row.name else ["<none>", "<none>"]
         digest = [str(row.manifest.digest)] if digests else []
         identity = str(row.id) if full else row.id.short
-        lines.append([*name, *digest, identity, since(row.created), size(row.size)])
+        state = DAMAGED if row.platform == DAMAGED else since(row.created)
+        lines.append([*name, *digest, identity, state, size(row.size)])
     return table(header, lines)

@@ -4,6 +4,7 @@ import io
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +206,23 @@ def test_prune_by_age(images):
     done = cleanup.prune(images.store, everything=False, unused_since=2000.0, cutoff=0.0, dry_run=False)
 
     assert done.records == 1
+
+
+@pytest.mark.parametrize("part", ["manifest", "config"])
+def test_damaged_images_can_be_seen_and_removed(images, part):
+    """An image that cannot be read is listed as such, does not hide others, and can be removed."""
+    image = images.add("bad:1")
+    images.add("good:1", {"x": b"other"})
+    digest = image.manifest.digest if part == "manifest" else image.id
+    path = images.store.blobs.local_path(digest)
+    raw = bytearray(Path(path).read_bytes())
+    raw[10] ^= 1
+    Path(path).write_bytes(raw)
+
+    told = {row.name.familiar: row.platform for row in rows(images.store)}
+    assert told == {"bad:1": "damaged", "good:1": "linux/amd64"}
+
+    removed = remove(images.store, "bad:1", force=False)
+    assert [name.familiar for name in removed.untagged] == ["bad:1"]
+    assert image.manifest.digest in removed.deleted
+    assert [row.name.familiar for row in rows(images.store)] == ["good:1"]
