@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from dockerfile_grammar import words
-from dockerfile_grammar.golang import quote
+from dockerfile_grammar.golang import quote, quote_rune
 from dockerfile_grammar.instructions import (
     Arg,
     Cmd,
@@ -157,11 +157,9 @@ def _(instruction: Healthcheck, state: StageState, scope: Scope) -> StageState:
         start_interval=instruction.start_interval,
         retries=instruction.retries,
     )
-    shown = (
-        f"{{Test:{plain_list(check.test)} Interval:{format_duration(check.interval)}"
-        f" Timeout:{format_duration(check.timeout)} StartPeriod:{format_duration(check.start_period)}"
-        f" StartInterval:{format_duration(check.start_interval)} Retries:{check.retries}}}"
-    )
+    times = (check.interval, check.timeout, check.start_period, check.start_interval)
+    durations = " ".join(f'"{format_duration(time)}"' for time in times)
+    shown = f"&{{{quoted_list(check.test)} {durations} {quote_rune(check.retries)}}}"
     return state.with_run_config(healthcheck=check).with_history(f"HEALTHCHECK {shown}")
 
 

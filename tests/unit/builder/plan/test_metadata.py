@@ -59,7 +59,7 @@ ONBUILD RUN true
         "VOLUME [/data /logs]",
         "USER app:app",
         "STOPSIGNAL SIGTERM",
-        "HEALTHCHECK {Test:[CMD curl x] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}",
+        r"""HEALTHCHECK &{["CMD" "curl" "x"] "1m30s" "0s" "0s" "0s" '\x03'}""",
     ]
     added = plans.config(text).history[1:]
     assert all(entry.empty_layer and entry.created == "1980-01-01T00:00:00Z" for entry in added)
