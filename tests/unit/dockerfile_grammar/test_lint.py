@@ -1,6 +1,7 @@
 """The build checks of a file's text, the options that choose among checks, and the linter."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -223,3 +224,10 @@ def test_checks_never_fail(lines):
     for found in linter.findings:
         assert 1 <= found.span.start_line <= len(lines) + 1
         assert re.search(r" \(line \d+\)\Z", str(found))
+
+
+def test_every_rule_is_documented():
+    """The reference should have a line for each rule, and name no others."""
+    reference = Path(__file__).resolve().parents[3] / "docs" / "reference" / "checks.md"
+    table = re.findall(r"^\| `([A-Z]\w+)` \|", reference.read_text(encoding="utf-8"), re.MULTILINE)
+    assert table == sorted(RULES)
