@@ -50,8 +50,8 @@ def prune(
     alive, _ = mark(store.blobs, store.tags.entries())
     forgotten, kept = _forget(store, everything=everything, unused_since=unused_since, dry_run=dry_run)
     report = sweep(store.blobs, store.tags.entries(), keep=kept, cutoff=cutoff, dry_run=dry_run)
-    living = set() if everything else alive | kept
-    directories, freed = _drop_unpacked(store, living, dry_run=dry_run)
+    living = set() if everything else {digest.hex for digest in alive | kept}
+    directories, freed = _drop_derived(store, living, everything=everything, dry_run=dry_run)
     return Pruned(
         blobs=len(report.deleted), records=forgotten, directories=directories, freed=report.freed + freed
     )
@@ -75,35 +75,48 @@ def _forget(
                     cache.forget(key)
             else:
                 kept.update(layer.descriptor.digest for layer in record.layers)
+                kept.update(layer.diff_id for layer in record.layers)
     if forgotten and not dry_run:
         forget(store.state)
     return forgotten, kept
 
 
-def _drop_unpacked(store: LocalStore, living: set[Digest], *, dry_run: bool) -> tuple[int, int]:
-    """Remove the unpacked directories of layers that are not in `living`; returns count and bytes."""
-    names = {digest.hex for digest in living}
+_BY_LAYER = ("rootfs", "index", "tars")
+"""Folders of the state directory whose entries begin with the diff_id of the layer that they were made of."""
+
+_ON_REQUEST = ("selections", "mounts")
+"""Folders that go as a whole: digests of parts of layers, and what cache mounts hold."""
+
+
+def _drop_derived(store: LocalStore, living: set[str], *, everything: bool, dry_run: bool) -> tuple[int, int]:
+    """Remove what was made of layers that are not in `living`; returns unpacked directories and bytes."""
     count = freed = 0
-    for name, path in _unpacked(store):
-        if name in names:
-            continue
-        count += 1
-        freed += tree_size(path)
-        if not dry_run:
-            remove_tree(path)
+    for folder in _BY_LAYER:
+        for name, path in _entries(store, folder):
+            if name.partition("-")[0] in living:
+                continue
+            count += folder == "rootfs"
+            freed += tree_size(path)
+            if not dry_run:
+                remove_tree(path)
+    for folder in _ON_REQUEST if everything else ():
+        for _, path in _entries(store, folder):
+            freed += tree_size(path)
+            if not dry_run:
+                remove_tree(path)
     return count, freed
 
 
-def _unpacked(store: LocalStore) -> Iterator[tuple[str, str]]:
-    folder = os.path.join(store.state, "rootfs")
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        path = os.path.join(folder, name)
-        if os.path.isdir(path):
-            yield name, path
+def _entries(store: LocalStore, name: str) -> Iterator[tuple[str, str]]:
+    folder = os.path.join(store.state, name)
+    for entry in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        yield entry, os.path.join(folder, entry)
 
 
 def tree_size(path: str) -> int:
-    """The bytes of all files below a directory, a hard-linked file once."""
+    """The bytes of a file, or of all files below a directory, a hard-linked one once."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        return os.lstat(path).st_size
     seen: set[tuple[int, int]] = set()
     total = 0
     for folder, _, files in os.walk(path):
@@ -131,7 +144,6 @@ def usage(store: LocalStore) -> list[UsageRow]:
     sizes = {digest: store.blobs.stat(digest) or 0 for digest in store.blobs.digests()}
     cached = (cached_layers(store) & sizes.keys()) - needed
     loose = sizes.keys() - needed - cached
-    copies = [tree_size(path) for _, path in _unpacked(store)]
 
     def row(what: str, digests: Iterable[Digest], *, reclaimable: bool) -> UsageRow:
         found = [sizes[digest] for digest in digests if digest in sizes]
@@ -139,11 +151,17 @@ def usage(store: LocalStore) -> list[UsageRow]:
             what=what, count=len(found), size=sum(found), reclaimable=sum(found) if reclaimable else 0
         )
 
+    def copies(what: str, *folders: str) -> UsageRow:
+        found = [tree_size(path) for folder in folders for _, path in _entries(store, folder)]
+        return UsageRow(what=what, count=len(found), size=sum(found), reclaimable=sum(found))
+
     return [
         row("Images", needed, reclaimable=False),
         row("Build cache", cached, reclaimable=True),
         row("Unneeded", loose, reclaimable=True),
-        UsageRow(what="Unpacked layers", count=len(copies), size=sum(copies), reclaimable=sum(copies)),
+        copies("Unpacked layers", "rootfs"),
+        copies("Lists of layers", "index", "tars", "selections"),
+        copies("Cache mounts", "mounts"),
     ]
 
 

@@ -177,7 +177,14 @@ def test_prune_and_usage(images):
     unpacked = os.path.join(images.store.state, "rootfs", cached.layers[0].diff_id.hex)
     os.makedirs(unpacked)
     before = {row.what: row.count for row in cleanup.usage(images.store)}
-    assert before == {"Images": 3, "Build cache": 1, "Unneeded": 5, "Unpacked layers": 1}
+    assert before == {
+        "Images": 3,
+        "Build cache": 1,
+        "Unneeded": 5,
+        "Unpacked layers": 1,
+        "Lists of layers": 0,
+        "Cache mounts": 0,
+    }
 
     young = cleanup.prune(images.store, everything=False, unused_since=None, cutoff=0.0, dry_run=False)
     assert young.blobs == 0
@@ -196,6 +203,33 @@ def test_prune_and_usage(images):
     everything = cleanup.prune(images.store, everything=True, unused_since=None, cutoff=later, dry_run=False)
     assert (everything.blobs, everything.records, everything.directories) == (1, 1, 1)
     assert not os.path.exists(unpacked)
+
+
+def test_prune_of_what_is_made_of_layers(images):
+    """Lists and unpacked directories go with their layers, cache mounts on request only."""
+    image = images.add("app:1")
+    diff_id = image.layers[0].diff_id
+    images.layers.index(image.layers[0])
+    gone = "0" * 64
+    for folder, name in (
+        ("rootfs", f"{diff_id.hex}-u"),
+        ("rootfs", gone),
+        ("mounts", "cache"),
+        ("tars", gone),
+    ):
+        os.makedirs(os.path.join(images.store.state, folder, name))
+
+    def left():
+        return {
+            (folder, name.replace(diff_id.hex, "living").replace(gone, "gone"))
+            for folder in ("rootfs", "mounts", "tars", "index")
+            for name in os.listdir(os.path.join(images.store.state, folder))
+        }
+
+    cleanup.prune(images.store, everything=False, unused_since=None, cutoff=0.0, dry_run=False)
+    assert left() == {("rootfs", "living-u"), ("mounts", "cache"), ("index", "living")}
+    cleanup.prune(images.store, everything=True, unused_since=None, cutoff=0.0, dry_run=False)
+    assert left() == set()
 
 
 def test_prune_by_age(images):
