@@ -26,6 +26,7 @@ from .ops import Exec
 from .plan import plan
 from .recall import Recall, Results
 from .request import Bounds, BuildRequest, BuildResult
+from .sources.fetching import Fetcher
 
 if TYPE_CHECKING:
     from .ssh import AgentSource
@@ -55,10 +56,16 @@ async def build(
         ImageError: the store cannot be used.
     """
     contexts = _contexts(request, host)
+    fetcher = Fetcher(host, sink, contexts)
     try:
         dockerfile = _parsed(request)
         graph = await plan(
-            dockerfile, request, contexts, host.resolver, platform=request.platform or local_platform()
+            dockerfile,
+            request,
+            contexts,
+            host.resolver,
+            platform=request.platform or local_platform(),
+            remotes=fetcher,
         )
         for context in contexts.values():
             context.save()
@@ -77,8 +84,9 @@ async def build(
     finally:
         for context in contexts.values():
             context.close()
+        fetcher.close()
     result = _finished(request, graph, results, host)
-    return replace(result, looked=contexts[""].looked) if contexts else result
+    return replace(result, looked=contexts[""].looked) if "" in contexts else result
 
 
 def _parsed(request: BuildRequest) -> Dockerfile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from oci_image.digest import Digest
@@ -16,6 +16,8 @@ from oci_image.image import Image, Layer
 from oci_image.platform import Platform
 from oci_image.reference import Reference
 from oci_image.store.base import BlobStore, TagStore
+
+from .sources.options import NetworkOptions
 
 if TYPE_CHECKING:  # loaded only when something must run
     from oci_image.layer.index import LayerIndex
@@ -105,4 +107,5 @@ class Host:
     sandbox: Callable[[], Sandbox]
     state: str
     user_namespace: bool = False
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     clock: Callable[[], float] = time.monotonic

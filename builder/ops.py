@@ -61,11 +61,16 @@ class InlineSource:
 
 @dataclass(frozen=True, slots=True)
 class FetchedSource:
-    """A file that was fetched into the blob store at plan time, with the name it gets under a directory."""
+    """
+    A file that was fetched into the blob store at plan time, with the name it gets under a directory.
+
+    With `unpack` it is unpacked if it is an archive.
+    """
 
     name: str
     digest: Digest
     mtime: int | None = None
+    unpack: bool = False
 
 
 Source: TypeAlias = ContextSource | StepSource | InlineSource | FetchedSource
@@ -212,7 +217,8 @@ def _(source: InlineSource) -> dict[str, Any]:
 
 @canonical.register
 def _(source: FetchedSource) -> dict[str, Any]:
-    return {"name": source.name, "fetched": str(source.digest), "mtime": source.mtime}
+    value: dict[str, Any] = {"name": source.name, "fetched": str(source.digest), "mtime": source.mtime}
+    return {**value, "unpack": True} if source.unpack else value
 
 
 @canonical.register

@@ -34,6 +34,7 @@ from .lowering.dispatch import lower
 from .lowering.state import Scope, StageState
 from .ops import BaseImage, Scratch
 from .request import BuildRequest
+from .sources.base import NotFetched, Remotes
 from .stages import ImageNeed, StagePlan, Stages
 from .survey import Drafts
 
@@ -46,6 +47,7 @@ async def plan(
     *,
     platform: Platform,
     build_platform: Platform | None = None,
+    remotes: Remotes | None = None,
 ) -> BuildGraph:
     """
     Plan a build; reads the build context, and waits for registries only.
@@ -57,6 +59,7 @@ async def plan(
         resolver: finds base images.
         platform: what the image is for.
         build_platform: what is built on; this machine by default.
+        remotes: gets what ADD takes from the network; None where that is impossible.
 
     Raises:
         DockerfileError: something is wrong in the Dockerfile.
@@ -68,7 +71,7 @@ async def plan(
         target = planner.stages.target(request.target)
         await planner.reach(target, resolver)
         planner.check()
-        graph = planner.graph(target)
+        graph = await planner.graph(target, remotes)
         if message := planner.linter.violation():
             raise ChecksFailed(message)
     except (DockerfileError, BuildError) as problem:
@@ -182,10 +185,10 @@ class _Planner:
             contexts=self._contexts,
         )
 
-    def graph(self, target: Stage) -> BuildGraph:
+    async def graph(self, target: Stage, remotes: Remotes | None) -> BuildGraph:
         """Lower the stages in order."""
         for index in sorted(self._plans):
-            self._states[index] = self._lower_stage(self._plans[index])
+            self._states[index] = await self._lower_stage(self._plans[index], remotes)
         state = self._states[target.index]
         labels = {**state.config.config.labels, **self._request.labels}
         state = state.with_run_config(labels=labels)
@@ -203,7 +206,7 @@ class _Planner:
             warnings=tuple(dict.fromkeys(warnings)),
         )
 
-    def _lower_stage(self, plan: StagePlan) -> StageState:
+    async def _lower_stage(self, plan: StagePlan, remotes: Remotes | None) -> StageState:
         state = self._start(plan)
         state = replace(state, head=self._steps.setdefault(state.head, state.head))
         scope = Scope(
@@ -214,9 +217,15 @@ class _Planner:
             global_args=self._global_args,
             contexts=self._contexts,
             step_of=lambda reference, span: self._step_of(plan, reference, span),
+            remotes=remotes,
         )
         for number, instruction in enumerate(plan.instructions):
-            after = _lowered(instruction, state, scope, trigger=number < plan.triggers)
+            after = None
+            while after is None:
+                try:
+                    after = _lowered(instruction, state, scope, trigger=number < plan.triggers)
+                except NotFetched as missing:
+                    await _fetch(missing, instruction, remotes)
             if after.head is not state.head:
                 # Of equal steps the first one in the file is shown.
                 after = replace(after, head=self._steps.setdefault(after.head, after.head))
@@ -270,6 +279,14 @@ def _lowered(instruction: Instruction, state: StageState, scope: Scope, *, trigg
     step = after.head
     origin = replace(step.origin, name=f"ONBUILD {step.origin.name}")
     return replace(after, head=Step(step.op, step.inputs, origin))
+
+
+async def _fetch(missing: NotFetched, instruction: Instruction, remotes: Remotes | None) -> None:
+    assert remotes is not None  # noqa: S101 - it was what raised
+    try:
+        await remotes.fetch(missing.source)
+    except BuildError as problem:
+        raise _placed(problem, instruction.span) from problem.__cause__
 
 
 def _placed(problem: BuildError, span: Span) -> BuildError:

@@ -18,8 +18,9 @@ from ..layersource import StoreLayers
 from ..local import LocalStore
 from ..resolve import StoreResolver
 from ..scratch import Scratch
+from ..sources.options import NetworkOptions
 from ..statcache import StatCache
-from .settings import Settings
+from .settings import VERSION, Settings
 
 if TYPE_CHECKING:
     from runtime.sandbox import LinuxSandbox
@@ -64,6 +65,12 @@ def open_host(
             sandbox=lazy.sandbox,
             state=store.state,
             user_namespace=settings.in_user_namespace,
+            network=NetworkOptions(
+                proxies=settings.proxies,
+                tls_ca=settings.tls_ca,
+                environment=settings.environment,
+                user_agent=f"pybuild/{VERSION}",
+            ),
         )
 
 

@@ -10,23 +10,25 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dockerfile_grammar import words
 from dockerfile_grammar.heredocs import Heredoc
 from dockerfile_grammar.instructions import Add, Copy, Workdir
 from dockerfile_grammar.spans import Span
 
-from ..errors import InvalidOption, Unsupported
+from ..errors import InvalidOption
 from ..finding import normalised
 from ..graph import Step
 from ..ops import ContextSource, CopyFiles, InlineSource, MakeDir, Source, StepSource
+from ..sources.remote import is_url, parse_git
 from .dispatch import lower
+from .remote import check_remote_flags, hidden, remote_source
 from .state import Scope, StageState, display_name
 
 _OCTAL = re.compile(r"[0-7]+")
 _SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+")
-_GIT = re.compile(r"(?:git://|ssh://|git@|https?://[^?#]+\.git(?:[?#]|/?\Z))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class _Request:
     unpack: bool
     span: Span
     name: str
+    remote: Mapping[str, Source] = field(default_factory=dict)
 
 
 @lower.register
@@ -55,8 +58,9 @@ def _(instruction: Copy, state: StageState, scope: Scope) -> StageState:
         origin = scope.step_of(instruction.from_, instruction.span)
     sources = tuple(state.expand(source, scope) for source in instruction.sources)
     for source in sources:
-        if source.startswith(("http://", "https://")) or _GIT.match(source):
-            kind = "git ref" if _GIT.match(source) else "URL"
+        is_git = parse_git(source) is not None
+        if is_git or is_url(source):
+            kind = "git ref" if is_git else "URL"
             raise InvalidOption(
                 f"source can't be a {kind} for COPY",
                 span=instruction.span,
@@ -83,10 +87,12 @@ def _(instruction: Copy, state: StageState, scope: Scope) -> StageState:
 @lower.register
 def _(instruction: Add, state: StageState, scope: Scope) -> StageState:
     sources = tuple(state.expand(source, scope) for source in instruction.sources)
-    _refuse_remote(instruction, sources)
+    check_remote_flags(instruction, sources)
+    remote = {source: remote_source(source, instruction, state, scope) for source in sources}
     request = _Request(
         keyword="ADD",
         sources=sources,
+        remote={source: found for source, found in remote.items() if found is not None},
         heredocs=instruction.heredocs,
         dest=state.expand(instruction.dest, scope),
         origin=None,
@@ -97,26 +103,9 @@ def _(instruction: Add, state: StageState, scope: Scope) -> StageState:
         exclude=tuple(state.expand(pattern, scope) for pattern in instruction.exclude),
         unpack=instruction.unpack is not False,
         span=instruction.span,
-        name=display_name(instruction),
+        name=hidden(display_name(instruction)),
     )
     return _copy(request, state, scope)
-
-
-def _refuse_remote(instruction: Add, sources: tuple[str, ...]) -> None:
-    """ADD from the network is not supported; flags that are for it only are mistakes without it."""
-    for source in sources:
-        git = _GIT.match(source) is not None
-        if git or source.startswith(("http://", "https://")):
-            what = "a git repository" if git else "a URL"
-            raise Unsupported(
-                f"ADD from {what} is not supported: {source}",
-                span=instruction.span,
-                hint="fetch it before the build and COPY it, or use RUN with curl or git",
-            )
-    if instruction.checksum is not None:
-        raise InvalidOption("ADD --checksum requires HTTP(S) or Git sources", span=instruction.span)
-    if instruction.keep_git_dir is not None:
-        raise InvalidOption("ADD --keep-git-dir requires a Git source", span=instruction.span)
 
 
 def _copy(request: _Request, state: StageState, scope: Scope) -> StageState:
@@ -141,6 +130,8 @@ def _copy(request: _Request, state: StageState, scope: Scope) -> StageState:
 
 
 def _source(pattern: str, request: _Request, scope: Scope) -> Source:
+    if pattern in request.remote:
+        return request.remote[pattern]
     if request.origin is not None:
         # The cut mark of --parents has to survive the cleaning.
         above, pivot, rest = pattern.partition("/./") if request.parents else (pattern, "", "")
@@ -183,7 +174,7 @@ def _created_by(request: _Request) -> str:
         parts.append(f"--chown={request.chown}")
     if request.chmod:
         parts.append(f"--chmod={request.chmod}")
-    parts += request.sources
+    parts += [hidden(source) for source in request.sources]
     parts += [f"<<{heredoc.name}" for heredoc in request.heredocs]
     return " ".join([*parts, request.dest, "# buildkit"])
 

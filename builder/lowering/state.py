@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dockerfile_grammar import words
 from dockerfile_grammar.instructions import Instruction
@@ -25,6 +25,9 @@ from ..graph import Origin, Step
 from ..ops import Op
 from ..request import BuildRequest
 
+if TYPE_CHECKING:
+    from ..sources.base import Remotes
+
 HISTORY_COMMENT = "buildkit.dockerfile.v0"
 """The comment of history entries by which tools recognise Dockerfile steps."""
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -36,7 +39,8 @@ class Scope:
     """
     What surrounds the instructions of one stage.
 
-    `step_of` finds the result of another stage or image by the name that ``--from`` or ``from=`` gives.
+    `step_of` finds the result of another stage or image by the name that ``--from`` or ``from=`` gives;
+    `remotes` has what was fetched, None where nothing can be.
     """
 
     request: BuildRequest
@@ -46,6 +50,7 @@ class Scope:
     global_args: Mapping[str, str]
     contexts: Mapping[str, BuildContext]
     step_of: Callable[[str, Span], Step]
+    remotes: Remotes | None = None
 
     def context(self, span: Span, instruction: str) -> BuildContext:
         """

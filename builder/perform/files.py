@@ -82,8 +82,9 @@ def copy_files(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) ->
         below = LayerTree([]) if op.link else tree
         copying = _Copying(op, below, _owner(op.owner, tree), lambda: _new_file(host.state, resources))
         for source in op.sources:
+            unpack = source.unpack if isinstance(source, FetchedSource) else op.unpack
             for item in _items(source, op, inputs, supplies, resources):
-                copying.add(item)
+                copying.add(item, unpack=unpack)
 
         def fill(writer: LayerWriter) -> None:
             copying.draft.write(writer, checkpoint)
@@ -174,9 +175,9 @@ class _Copying:
         self._new_file = new_file
         self.draft = Draft(below, self._parent)
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Item, *, unpack: bool) -> None:
         """
-        Copy one item to the destination.
+        Copy one item to the destination, or what is in it if it is an archive and to be unpacked.
 
         Raises:
             BuildError: it cannot be put there.
@@ -184,7 +185,7 @@ class _Copying:
         dest = self._op.dest.strip("/")
         if not item.is_directory:
             item = item._replace(members=tuple(item.members))
-        if self._op.unpack and not item.is_directory and self._unpacked(item, dest):
+        if unpack and not item.is_directory and self._unpacked(item, dest):
             return
         into = self._op.dest.endswith("/")
         above = dest if into else dest.rpartition("/")[0]

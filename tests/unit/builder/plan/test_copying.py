@@ -157,10 +157,11 @@ def test_wrong_modes(plans, mode):
 
 
 def test_flags_reach_the_op(plans):
-    """--link, --parents and --exclude should be parameters of the step, and so of its key."""
+    """--link, --parents and --exclude should be parameters of the step; a mode takes --link away."""
     plans.tree({"a/b/f": "1", "a/b/g": "2"})
     op = plans.op("FROM scratch\nCOPY --link --parents --exclude=g ./a/./b /o/\n")
     assert (op.link, op.parents, op.exclude) == (True, True, ("g",))
+    assert not plans.op("FROM scratch\nCOPY --link --chmod=700 a /o/\n").link
     assert op.sources[0].pattern == "a/./b"
     text = "FROM scratch\nCOPY --parents a/b/f /o/\n"
     assert plans.history(text)[-1] == "COPY --parents a/b/f /o/ # buildkit"
@@ -180,9 +181,9 @@ def test_add_unpacks_unless_told_not_to(plans):
 @pytest.mark.parametrize(
     ("line", "error", "message"),
     [
-        ("ADD https://example.com/f /", Unsupported, "ADD from a URL is not supported"),
-        ("ADD https://example.com/r.git#v1 /", Unsupported, "ADD from a git repository is not supported"),
-        ("ADD git@example.com:r.git /", Unsupported, "ADD from a git repository is not supported"),
+        ("ADD https://example.com/f /", Unsupported, "ADD from a URL is not possible here"),
+        ("ADD https://example.com/r.git#v1 /", Unsupported, "ADD from a git repository is not possible here"),
+        ("ADD git@example.com:r.git /", Unsupported, "ADD from a git repository is not possible here"),
         ("COPY https://example.com/f /", InvalidOption, "source can't be a URL for COPY"),
         ("COPY git://example.com/r /", InvalidOption, "source can't be a git ref for COPY"),
         ("ADD --checksum=sha256:00 f /", InvalidOption, "--checksum requires"),

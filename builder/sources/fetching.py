@@ -1,0 +1,146 @@
+"""
+What a build fetches while it is planned: each file and each repository once.
+
+What fetches is loaded when the first thing has to be fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, TypeVar
+
+from ..context import BuildContext, open_context
+from ..events import EventSink, TaskDone, TaskProgress, TaskStarted
+from ..host import Host
+from ..loop import needs_loop
+from ..statcache import StatCache
+from .base import NotFetched
+from .remote import GitSource, UrlSource
+
+if TYPE_CHECKING:
+    from ..scratch import Scratch
+    from .http import FetchedFile
+
+_T = TypeVar("_T")
+_REPORT_EVERY = 0.1
+
+
+class Fetcher:
+    """
+    The `Remotes` of one build; closed by its user.
+
+    Args:
+        host: the effects.
+        sink: is told of transfers.
+        contexts: where the contexts that repositories become are added.
+    """
+
+    def __init__(self, host: Host, sink: EventSink, contexts: MutableMapping[str, BuildContext]) -> None:
+        self._host = host
+        self._sink = sink
+        self._contexts = contexts
+        self._opened: Scratch | None = None
+        self._files: dict[UrlSource, FetchedFile] = {}
+        self._directories: dict[GitSource, str] = {}
+
+    def file(self, source: UrlSource) -> FetchedFile:
+        """The file behind a URL."""
+        if source not in self._files:
+            raise NotFetched(source)
+        return self._files[source]
+
+    def directory(self, source: GitSource) -> str:
+        """The name of the build context that a git repository became."""
+        if source not in self._directories:
+            raise NotFetched(source)
+        return self._directories[source]
+
+    async def fetch(self, source: UrlSource | GitSource) -> None:
+        """Get a file or a directory."""
+        if isinstance(source, UrlSource):
+            await self.fetch_file(source)
+            return
+        root = await self.check_out(source)
+        name = self._directories[source] = f"git:{len(self._directories)}"
+        self._contexts[name] = open_scratch_context(root, self._scratch)
+
+    async def fetch_file(self, source: UrlSource) -> FetchedFile:
+        """
+        The file behind a URL, in the blob store.
+
+        Raises:
+            BuildError: it is not to be had.
+        """
+        await needs_loop()
+        from .http import fetch_url
+
+        host, task = self._host, f"fetching {source.shown}"
+        self._files[source] = await self._task(
+            task, lambda report: fetch_url(source, host.blobs, host.state, host.network, report)
+        )
+        return self._files[source]
+
+    async def check_out(self, source: GitSource) -> str:
+        """
+        The path of the directory that is meant of a repository, checked out.
+
+        Raises:
+            BuildError: it is not to be had.
+        """
+        await needs_loop()
+        from ..perform.base import checkpoint
+        from .git import check_out, inside
+
+        place = self._scratch.new_path("git")
+
+        def work(_: Callable[[int, int], None]) -> str:
+            check_out(
+                source,
+                place,
+                self._host.state,
+                keep_git_dir=source.keep_git_dir is True,
+                environment=self._host.network.environment,
+                checkpoint=checkpoint,
+            )
+            return inside(place, source)
+
+        return await self._task(f"fetching {source.shown}", work)
+
+    @property
+    def _scratch(self) -> Scratch:
+        if self._opened is None:
+            from ..scratch import Scratch
+
+            self._opened = Scratch(self._host.state)
+        return self._opened
+
+    def new_directory(self, name: str) -> str:
+        """A new directory that goes with the build."""
+        return self._scratch.new_directory(name)
+
+    def close(self) -> None:
+        """Remove everything that was checked out; idempotent."""
+        if self._opened is not None:
+            self._opened.close()
+
+    async def _task(self, task: str, work: Callable[[Callable[[int, int], None]], _T]) -> _T:
+        from ..perform.base import checkpoint, in_thread
+
+        clock, told = self._host.clock, 0.0
+        self._sink(TaskStarted(task, clock()))
+
+        def report(done: int, total: int) -> None:
+            nonlocal told
+            checkpoint()
+            if clock() - told > _REPORT_EVERY:
+                told = clock()
+                self._sink(TaskProgress(task, "", done, total))
+
+        result = await in_thread(work, report)
+        self._sink(TaskDone(task, clock()))
+        return result
+
+
+def open_scratch_context(root: str, scratch: Scratch) -> BuildContext:
+    """A build context in a directory that goes with the build: what is known of its files is not kept."""
+    return open_context(root, StatCache(scratch.new_path("stats")))

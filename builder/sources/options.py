@@ -1,0 +1,21 @@
+"""How the network is reached for sources; a value without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkOptions:
+    """
+    Proxies by scheme, further certificates, and the environment that programs get.
+
+    `no_proxy` is part of `environment`, where the standard library and git look for it.
+    """
+
+    proxies: Mapping[str, str] = field(default_factory=dict)
+    tls_ca: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    user_agent: str = "pybuild"
+    timeout: float = 60.0
