@@ -1,8 +1,11 @@
 """Every build check, what switches it off, and which stages are looked at."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from builder.checks import check, check_options
 from builder.context import open_context
@@ -14,6 +17,8 @@ from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.parser import parse
 from oci_image.platform import Platform
 
+CASES_FOLDER = Path(__file__).resolve().parents[4] / "testdata" / "dockerfiles"
+CASE_FILES = tuple(CASES_FOLDER.glob("*/Dockerfile"))
 AMD64 = Platform(os="linux", architecture="amd64")
 
 
@@ -293,3 +298,38 @@ def test_options(checked):
     assert caught.value.span.start_line == 2
     with pytest.raises(BuildError, match="BUILDKIT_DOCKERFILE_CHECK"):
         checked("FROM scratch\n", build_args={"BUILDKIT_DOCKERFILE_CHECK": "foo"})
+
+
+@pytest.mark.parametrize("case", sorted(path.parent.name for path in CASE_FILES), ids=str)
+def test_what_can_be_planned_has_no_mistake(case, plans, checked):
+    """A check should refuse no file that a build takes, and find what the build warns of."""
+    text = (CASES_FOLDER / case / "Dockerfile").read_bytes().decode("utf-8-sig", "surrogateescape")
+    for name in ("registry.example:5000/team/app", "mcr.example/windows", "python:3.12-slim", "tools"):
+        plans.resolver.images[str(plans.reference(name))] = plans.image_of(name, env=("PATH=/bin",))
+    try:
+        planned = plans(text.encode("utf-8", "surrogateescape"))
+    except (BuildError, DockerfileError):
+        return
+    result = checked(text)
+    assert result.problem is None
+    warnings = {one for one in planned.warnings if not one.startswith("[Warning]")}
+    assert warnings <= {str(finding) for finding in result.findings}
+
+
+WORDS = ("$x", "${x:-$y}", "${x#a}", "'", '"$x"', "\\", "a=b", "--from=a", "/p", "80/TCP", "<<E", "token")
+KEYWORDS = ("ARG", "ENV", "copy", "ADD", "RUN", "Cmd", "ENTRYPOINT", "WORKDIR", "EXPOSE", "USER", "FROM")
+LINES = st.lists(st.tuples(st.sampled_from(KEYWORDS), st.lists(st.sampled_from(WORDS), max_size=4)))
+
+
+@given(LINES)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_checks_of_anything(checked, lines):
+    """Whatever can be parsed is checked; what is wrong has its place."""
+    text = "\n".join(["FROM scratch AS a", *(f"{word} {' '.join(rest)}" for word, rest in lines), ""])
+    try:
+        parse(text)
+    except DockerfileError:
+        return
+    result = checked(text)
+    if result.problem is not None:
+        assert result.problem.span is not None
