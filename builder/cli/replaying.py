@@ -136,7 +136,8 @@ def _fitted(text: str, width: int) -> str:
 
 def _width(environment: Mapping[str, str]) -> int:
     columns = environment.get("COLUMNS", "")
-    return int(columns) if columns.isdigit() else os.get_terminal_size(sys.stderr.fileno()).columns
+    # A terminal without a size says 0; the live picture takes it for 80 columns as well.
+    return int(columns) if columns.isdigit() else os.get_terminal_size(sys.stderr.fileno()).columns or 80
 
 
 _LINES = {"plain": _plain, "quiet": _quiet, "json": _json}
