@@ -26,6 +26,7 @@ from ..host import Host
 from ..local import LocalStore
 from ..loop import drive
 from ..request import BuildRequest
+from ..sources.fetching import Fetcher
 from .progress.open import open_progress
 from .settings import Settings
 from .wiring import open_host
@@ -130,24 +131,32 @@ class _Question:
         return self.request.platform or local_platform()
 
     @contextmanager
-    def effects(self) -> Iterator[tuple[Host, dict[str, BuildContext]]]:
-        """The local store with registries, and the build context, for as long as they are needed."""
+    def effects(self) -> Iterator[tuple[Host, dict[str, BuildContext], Fetcher]]:
+        """The local store with registries, the build context and the network, while they are needed."""
         request, settings = self.request, self.settings
         with ExitStack() as stack:
             sink = stack.enter_context(open_progress(self.progress, sys.stderr, color=settings.color))
             host = stack.enter_context(open_host(settings, LocalStore(settings.root), sink))
-            contexts = {}
+            contexts: dict[str, BuildContext] = {}
+            fetcher = Fetcher(host, sink, contexts)
+            stack.callback(_close, contexts, fetcher)
             if request.context:
                 opened = open_context(request.context, host.stats, dockerfile=request.dockerfile_path)
-                contexts[""] = stack.enter_context(opened)
-            yield host, contexts
+                contexts[""] = opened
+            yield host, contexts, fetcher
+
+
+def _close(contexts: dict[str, BuildContext], fetcher: Fetcher) -> None:
+    for context in contexts.values():  # with those that were fetched
+        context.close()
+    fetcher.close()
 
 
 def _check(question: _Question) -> int:
     from ..checks import check
 
     dockerfile, call = question.dockerfile, question.call
-    with question.effects() as (host, contexts):
+    with question.effects() as (host, contexts, _):
         work = check(dockerfile, question.request, contexts, host.resolver, platform=question.platform)
         result = drive(work, _run)
     _show_check(call, result, dockerfile.source)
@@ -166,7 +175,7 @@ def _outline(question: _Question) -> int:
     from ..outline import outline
     from .answers import outline_json, outline_text
 
-    with question.effects() as (host, _):
+    with question.effects() as (host, *_):
         work = outline(question.dockerfile, question.request, host.resolver, platform=question.platform)
         found = drive(work, _run)
     source = question.dockerfile.source
@@ -188,9 +197,14 @@ def _plan(question: _Question) -> int:
     from ..graph_text import describe_graph, graph_json
     from ..plan import plan
 
-    with question.effects() as (host, contexts):
+    with question.effects() as (host, contexts, fetcher):
         work = plan(
-            question.dockerfile, question.request, contexts, host.resolver, platform=question.platform
+            question.dockerfile,
+            question.request,
+            contexts,
+            host.resolver,
+            platform=question.platform,
+            remotes=fetcher,
         )
         graph = drive(work, _run)
     is_json = question.call.is_json
