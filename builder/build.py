@@ -22,11 +22,13 @@ from .events import EventSink, discard
 from .graph import BuildGraph
 from .host import Host
 from .loop import needs_loop
+from .named import NamedDirectory, read_named
 from .ops import Exec
 from .plan import plan
 from .recall import Recall, Results
 from .request import Bounds, BuildRequest, BuildResult
 from .sources.fetching import Fetcher
+from .sources.remote import is_url, parse_git
 
 if TYPE_CHECKING:
     from .ssh import AgentSource
@@ -59,6 +61,10 @@ async def build(
     fetcher = Fetcher(host, sink, contexts)
     try:
         dockerfile = _parsed(request)
+        named = read_named(request.build_contexts)
+        for name, value in named.items():
+            if isinstance(value, NamedDirectory):
+                contexts[name] = await _named_context(value.value, host, fetcher)
         graph = await plan(
             dockerfile,
             request,
@@ -66,6 +72,7 @@ async def build(
             host.resolver,
             platform=request.platform or local_platform(),
             remotes=fetcher,
+            named=named,
         )
         for context in contexts.values():
             context.save()
@@ -104,6 +111,12 @@ def _contexts(request: BuildRequest, host: Host) -> dict[str, BuildContext]:
     if not request.context:
         return {}
     return {"": open_context(request.context, host.stats, dockerfile=request.dockerfile_path)}
+
+
+async def _named_context(value: str, host: Host, fetcher: Fetcher) -> BuildContext:
+    if is_url(value) or parse_git(value, context=True) is not None:
+        return fetcher.open(await fetcher.directory_of(value))
+    return open_context(value, host.stats)
 
 
 async def _run(

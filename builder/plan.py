@@ -32,7 +32,8 @@ from .lowering.arguments import epoch_of, global_arguments, unconsumed
 from .lowering.base import Start, empty_state, image_state, stage_state
 from .lowering.dispatch import lower
 from .lowering.state import Scope, StageState
-from .ops import BaseImage, Scratch
+from .named import NamedContext
+from .ops import BaseImage, ContextSource, CopyFiles, Scratch
 from .request import BuildRequest
 from .sources.base import NotFetched, Remotes
 from .stages import ImageNeed, StagePlan, Stages
@@ -48,6 +49,7 @@ async def plan(
     platform: Platform,
     build_platform: Platform | None = None,
     remotes: Remotes | None = None,
+    named: Mapping[str, NamedContext] | None = None,
 ) -> BuildGraph:
     """
     Plan a build; reads the build context, and waits for registries only.
@@ -59,6 +61,7 @@ async def plan(
         resolver: finds base images.
         platform: what the image is for.
         build_platform: what is built on; this machine by default.
+        named: what stands in the place of names; directories are in `contexts` by the same name.
         remotes: gets what ADD takes from the network; None where that is impossible.
 
     Raises:
@@ -66,7 +69,9 @@ async def plan(
         BuildError: a source, base image or option cannot be used; both have the span.
         ChecksFailed: build checks are broken, and the file makes that an error.
     """
-    planner = _Planner(dockerfile, request, contexts, platform, build_platform or local_platform())
+    planner = _Planner(
+        dockerfile, request, contexts, platform, build_platform or local_platform(), named=named or {}
+    )
     try:
         target = planner.stages.target(request.target)
         await planner.reach(target, resolver)
@@ -89,6 +94,8 @@ class _Planner:
         contexts: Mapping[str, BuildContext],
         platform: Platform,
         build_platform: Platform,
+        *,
+        named: Mapping[str, NamedContext],
     ) -> None:
         target_name = request.target or dockerfile.stages[-1].name or ""
         self._dockerfile = dockerfile
@@ -101,7 +108,7 @@ class _Planner:
         )
         check_text(dockerfile, self.linter, self._global_args, platform=platform, build=build_platform)
         self._epoch, self._epoch_given = epoch_of(request, self._global_args)
-        self.stages = Stages(dockerfile, self._global_args, platform)
+        self.stages = Stages(dockerfile, self._global_args, platform, named)
         self._images: dict[ImageNeed, Image] = {}
         self._plans: dict[int, StagePlan] = {}
         self._states: dict[int, StageState] = {}
@@ -243,6 +250,8 @@ class _Planner:
         )
         if plan.parent is not None:
             return stage_state(self._states[plan.parent], start)
+        if plan.context is not None:
+            return replace(empty_state(start), head=self._context_step(plan.context, start.span))
         if plan.image is None:
             return empty_state(start)
         image = self._images[plan.image]
@@ -260,11 +269,21 @@ class _Planner:
         source = plan.sources[reference]
         if isinstance(source, int):
             return self._states[source].head
+        if isinstance(source, str):
+            return self._context_step(source, span)
         if source is None:
             return Step(Scratch(), (), Origin(name="FROM scratch", span=span))
         image = self._images[source]
         name = str(source.reference.with_digest(image.manifest.digest))
         return Step(BaseImage(image.layers), (), Origin(name=f"FROM {name}", span=span))
+
+    def _context_step(self, name: str, span: Span) -> Step:
+        """The files of a named build context as a filesystem."""
+        selection = self._contexts[name].select("")
+        source = ContextSource(pattern="", digest=selection.digest, context=name)
+        op = CopyFiles(sources=(source,), dest="/", link=True, epoch=self._epoch)
+        origin = Origin(name=f"load build context {name}", span=span)
+        return Step(op, (Step(Scratch(), (), Origin(name="FROM scratch", span=span)),), origin)
 
 
 def _lowered(instruction: Instruction, state: StageState, scope: Scope, *, trigger: bool) -> StageState:

@@ -51,7 +51,8 @@ class BuildRequest:
     `context` is a directory ("" for none); `dockerfile` the bytes of the Dockerfile and `dockerfile_name` how
     messages call it. `build_args` hold resolved values only. `epoch` is None unless asked for. `add_hosts`
     are further lines of /etc/hosts for RUN as "name:address"; `no_cache_filter` names stages that run again;
-    `entitlements` are those that the Dockerfile may use, as "network.host".
+    `entitlements` are those that the Dockerfile may use, as "network.host". `build_contexts` are named ones,
+    as `named` reads them.
     """
 
     context: str
@@ -61,6 +62,7 @@ class BuildRequest:
     tags: tuple[Reference, ...] = ()
     target: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict, hash=False)
+    build_contexts: Mapping[str, str] = field(default_factory=dict, hash=False)
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     platform: Platform | None = None
     no_cache: bool = False

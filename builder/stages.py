@@ -25,6 +25,7 @@ from oci_image.reference import Reference
 
 from .errors import BuildError, CannotResolve, InvalidOption
 from .lowering.base import triggers
+from .named import NamedContext, NamedImage, name_of
 
 SCRATCH = "scratch"
 """The name of the empty filesystem; never an image."""
@@ -38,8 +39,8 @@ class ImageNeed:
     platform: Platform
 
 
-StageSource: TypeAlias = int | ImageNeed | None
-"""What ``--from`` stands for: the index of a stage, an image, or nothing (`SCRATCH`)."""
+StageSource: TypeAlias = int | ImageNeed | str | None
+"""What ``--from`` stands for: the index of a stage, an image, a named build context, or nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +48,8 @@ class StagePlan:
     """
     One stage, ready to be lowered.
 
-    It starts from the stage `parent`, from `image`, or from nothing. The first `triggers` of its
-    instructions are those of ONBUILD. `sources` says what each ``--from`` stands for.
+    It starts from the stage `parent`, from `image`, from the build context `context`, or from nothing. The
+    first `triggers` of its instructions are those of ONBUILD. `sources` says what each ``--from`` stands for.
     """
 
     stage: Stage
@@ -56,6 +57,7 @@ class StagePlan:
     platform: Platform
     parent: int | None = None
     image: ImageNeed | None = None
+    context: str | None = None
     instructions: tuple[Instruction, ...]
     triggers: int = 0
     sources: Mapping[str, StageSource] = field(default_factory=dict)
@@ -86,9 +88,17 @@ class Stages:
         dockerfile: the file.
         global_args: what FROM lines see.
         platform: the platform of stages that ask for none.
+        named: what stands in the place of names of images and stages.
     """
 
-    def __init__(self, dockerfile: Dockerfile, global_args: Mapping[str, str], platform: Platform) -> None:
+    def __init__(
+        self,
+        dockerfile: Dockerfile,
+        global_args: Mapping[str, str],
+        platform: Platform,
+        named: Mapping[str, NamedContext] | None = None,
+    ) -> None:
+        self._named = named or {}
         self._dockerfile = dockerfile
         self._global_args = global_args
         self._platform = platform
@@ -122,6 +132,11 @@ class Stages:
         name = self._expanded(base.image, base)
         if not name:
             raise InvalidOption(f"base name ({base.image}) should not be blank", span=base.span)
+        standing_in = self._standing_in(name, plan.platform)
+        if isinstance(standing_in, str):
+            return replace(plan, context=standing_in)
+        if standing_in is not None:
+            return replace(plan, image=standing_in)
         parent = next((s.index for s in reversed(stages[:index]) if s.name == name.lower()), None)
         if parent is not None:
             return replace(plan, parent=parent, platform=self.plan(parent).platform)
@@ -199,6 +214,9 @@ class Stages:
                 span=span,
                 hint="define a stage with FROM, using an ARG from in front of the first FROM",
             )
+        standing_in = self._standing_in(name, self._platform)
+        if standing_in is not None:
+            return standing_in
         found = self._dockerfile.stage(name, before=stage.index)
         if found is not None:
             return found.index
@@ -218,6 +236,16 @@ class Stages:
                 span=span,
             )
         return None if name == SCRATCH else self._image(name, self._platform, span)
+
+    def _standing_in(self, name: str, platform: Platform) -> ImageNeed | str | None:
+        """The image or the build context that was named like this, if any."""
+        if not self._named:
+            return None
+        key = name_of(name)
+        value = self._named.get(key)
+        if isinstance(value, NamedImage):
+            return ImageNeed(value.reference, platform)
+        return None if value is None else key
 
     def _leads_to(self, start: Stage, index: int) -> bool:
         """Whether a stage takes from another, directly or not, wherever they stand."""

@@ -30,6 +30,13 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 def add_granted(p: argparse.ArgumentParser) -> None:
     """What a build grants to its RUN instructions; `granted` reads the values."""
     p.add_argument(
+        "--build-context",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="directory, address or docker-image://IMAGE in the place of an image or stage",
+    )
+    p.add_argument(
         "--secret",
         action="append",
         default=[],

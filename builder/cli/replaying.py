@@ -34,7 +34,7 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
     """
     if args.no_cache or args.pull or args.push or args.output or args.plan or args.no_cache_filter:
         return ""
-    if args.secret or args.ssh or args.shm_size or args.ulimit or args.cgroup_parent:
+    if args.build_context or args.secret or args.ssh or args.shm_size or args.ulimit or args.cgroup_parent:
         return ""  # no part of any key, but what is wrong with them has to be told every time
     try:
         ignored = ignore_file(inputs)

@@ -35,6 +35,7 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         tags=tuple(Reference.parse(text) for text in args.tag),
         target=args.target,
         build_args=inputs.build_args,
+        build_contexts=dict(_build_context(text) for text in args.build_context),
         labels=dict(_labels(args.label)),
         platform=_platform(args.platform, Platform),
         no_cache=args.no_cache,
@@ -59,6 +60,22 @@ def _labels(texts: list[str]) -> list[tuple[str, str]]:
             raise InvalidOption(f"--label {text!r}: the key is empty")
         pairs.append((key, value))
     return pairs
+
+
+def _build_context(text: str) -> tuple[str, str]:
+    import os
+
+    from ..sources.remote import is_url, parse_git
+
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise InvalidOption(f"--build-context {text}: expected NAME=VALUE", hint="as in src=../src")
+    is_path = not (is_url(value) or "://" in value or value.startswith("target:"))
+    if is_path and parse_git(value, context=True) is None:
+        if not os.path.isdir(value):
+            raise InvalidOption(f"--build-context {text}: {value} is not a directory")
+        value = os.path.abspath(value)
+    return name, value
 
 
 def _platform(text: str | None, kind: type):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Platform | None

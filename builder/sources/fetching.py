@@ -10,12 +10,13 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, TypeVar
 
 from ..context import BuildContext, open_context
+from ..errors import InvalidContext
 from ..events import EventSink, TaskDone, TaskProgress, TaskStarted
 from ..host import Host
 from ..loop import needs_loop
 from ..statcache import StatCache
 from .base import NotFetched
-from .remote import GitSource, UrlSource
+from .remote import GitSource, UrlSource, parse_git, without_credentials
 
 if TYPE_CHECKING:
     from ..scratch import Scratch
@@ -62,7 +63,7 @@ class Fetcher:
             return
         root = await self.check_out(source)
         name = self._directories[source] = f"git:{len(self._directories)}"
-        self._contexts[name] = open_scratch_context(root, self._scratch)
+        self._contexts[name] = self.open(root)
 
     async def fetch_file(self, source: UrlSource) -> FetchedFile:
         """
@@ -79,6 +80,37 @@ class Fetcher:
             task, lambda report: fetch_url(source, host.blobs, host.state, host.network, report)
         )
         return self._files[source]
+
+    async def directory_of(self, address: str) -> str:
+        """
+        The path of a directory with what is at an address: a git repository, or an archive behind a URL.
+
+        Raises:
+            BuildError: it is not to be had, or no archive.
+        """
+        git = parse_git(address, context=True)
+        if git is not None:
+            return await self.check_out(git)
+        file = await self.fetch_file(UrlSource(url=address))
+        from ..perform.base import in_thread
+        from .archives import is_archive, unpack_context
+
+        directory = self._scratch.new_directory("context")
+
+        def unpack() -> None:
+            with self._host.blobs.open(file.digest) as stream:
+                start = stream.read(512)
+            if not is_archive(start):
+                raise InvalidContext(f"{without_credentials(address)} is not an archive")
+            with self._host.blobs.open(file.digest) as stream:
+                unpack_context(stream, directory, user_namespace=self._host.user_namespace)
+
+        await in_thread(unpack)
+        return directory
+
+    def open(self, directory: str) -> BuildContext:
+        """A build context in a directory that goes with the build."""
+        return open_scratch_context(directory, self._scratch)
 
     async def check_out(self, source: GitSource) -> str:
         """

@@ -1,0 +1,161 @@
+"""Build contexts that are not the directory of the command line: named, fetched, or from standard input."""
+
+import gzip
+import http.server
+import io
+import subprocess
+import tarfile
+import threading
+
+import pytest
+
+from tests.e2e.support import free_port, need, wait_for
+
+
+def listed(pybuild, tmp_path, context, *flags, **kwargs):
+    """Build; the files of the result with their content."""
+    target = tmp_path / "out.tar"
+    target.unlink(missing_ok=True)
+    pybuild.build(context, "-o", f"type=tar,dest={target}", *flags, **kwargs)
+    with tarfile.open(target) as tar:
+        return {m.name: tar.extractfile(m).read().decode() for m in tar if m.isreg()}
+
+
+def folder(path, files):
+    """A directory with files."""
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(content)
+    return path
+
+
+def packed(files):
+    """A tar archive in memory."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.uid = 12345
+            tar.addfile(member, io.BytesIO(content.encode()))
+    return out.getvalue()
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A directory over HTTP."""
+    root = tmp_path / "site"
+    root.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(root))
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield root, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_directory_in_the_place_of_an_image(pybuild, tmp_path):
+    """FROM and --from mean it before stages and images; its ignore file counts, changes rerun."""
+    other = folder(tmp_path / "other", {"f": "F", "g": "G", "left-out": "", ".dockerignore": "left-out\n"})
+    context = folder(
+        tmp_path / "c",
+        {
+            "Dockerfile": "FROM scratch AS base\nFROM base\nCOPY --from=example.com/tools:1 f /t/\n"
+            "COPY --from=base g /g\n"
+        },
+    )
+    flags = ["--build-context", f"base={other}", "--build-context", f"example.com/tools:1={other}"]
+    found = listed(pybuild, tmp_path, context, *flags)
+    assert (found["f"], found["t/f"], found["g"]) == ("F", "F", "G")
+    assert "left-out" not in found
+    (other / "f").write_text("new")
+    assert listed(pybuild, tmp_path, context, *flags)["t/f"] == "new"
+
+
+@pytest.mark.userns
+def test_a_directory_to_mount(busybox, tmp_path):
+    """RUN --mount=from means it, too."""
+    other = folder(tmp_path / "other", {"f": "F"})
+    context = folder(
+        tmp_path / "c",
+        {"Dockerfile": "FROM busybox\nRUN --mount=from=other,target=/in cp /in/f /made\n"},
+    )
+    busybox.build(context, "-t", "x", "--build-context", f"other={other}")
+    assert busybox("run", "x", "cat", "/made").stdout == "F"
+
+
+def test_an_image_in_the_place_of_another(busybox, tmp_path):
+    """`alpine` and `docker.io/library/alpine:latest` are one name."""
+    context = folder(
+        tmp_path / "c", {"Dockerfile": "FROM alpine\nCOPY --from=nothing.example/x /bin/sh /y\n"}
+    )
+    flags = [
+        *("--build-context", "docker.io/library/alpine:latest=docker-image://busybox"),
+        *("--build-context", "nothing.example/x=docker-image://busybox"),
+    ]
+    done = busybox.build(context, "-t", "x", *flags)
+    assert "FROM docker.io/library/busybox:latest@" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("x", "expected NAME=VALUE"),
+        ("x=/does/not/exist", "is not a directory"),
+        ("x=docker-image://UPPER", "--build-context x=docker-image://UPPER"),
+        ("x=oci-layout:///tmp", "oci-layout:// is not supported"),
+        ("x=target:y", "target: is not supported"),
+    ],
+)
+def test_wrong_contexts(pybuild, tmp_path, flag, message):
+    """Each is an error that says what."""
+    context = folder(tmp_path / "c", {"Dockerfile": "FROM scratch\nCOPY --from=x a /\n"})
+    done = pybuild.build(context, "--build-context", flag, check=False)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+
+
+def test_an_archive_behind_a_url_by_name(pybuild, tmp_path, site):
+    """It is unpacked; what is no archive is an error."""
+    root, url = site
+    (root / "a.tgz").write_bytes(gzip.compress(packed({"d/f": "F"})))
+    (root / "text").write_text("no archive")
+    context = folder(tmp_path / "c", {"Dockerfile": "FROM scratch\nCOPY --from=far d/f /\n"})
+    assert listed(pybuild, tmp_path, context, "--build-context", f"far={url}/a.tgz") == {"f": "F"}
+    done = pybuild.build(context, "--build-context", f"far={url}/text", check=False)
+    assert f"{url}/text is not an archive" in done.stderr
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """The address of a repository that a daemon serves."""
+    git, root = need("git"), tmp_path / "served"
+    work = folder(root / "app.git", {"Dockerfile": "FROM scratch\nCOPY . /\n", "sub/f": "F"})
+    folder(work, {"sub/Dockerfile": "FROM scratch\nCOPY f /from-sub\n"})
+    identity = ("-c", "user.name=x", "-c", "user.email=x@y.example")
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], [*identity, "commit", "-q", "-m", "x"]):
+        subprocess.run([git, *command], cwd=work, check=True)
+    port = free_port()
+    daemon = subprocess.Popen(
+        [git, "daemon", "--export-all", f"--port={port}", "--listen=127.0.0.1", f"--base-path={root}", root],
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"git://127.0.0.1:{port}/app.git"
+    ask = [git, "ls-remote", url]
+    wait_for(lambda: not subprocess.run(ask, capture_output=True, check=False).returncode, "git daemon")
+    yield url
+    daemon.terminate()
+    daemon.wait()
+
+
+def test_a_repository_by_name(pybuild, tmp_path, repository):
+    """Its files stand in for an image."""
+    context = folder(tmp_path / "c", {"Dockerfile": "FROM scratch\nCOPY --from=repo f /\n"})
+    assert listed(pybuild, tmp_path, context, "--build-context", f"repo={repository}#main:sub") == {"f": "F"}
