@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InvalidConfiguration
+from .policies import Policy
 from .rights import Rule, check_pattern
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
@@ -170,6 +171,9 @@ class RegistryConfig:
         gc_interval: seconds between collections of garbage; 0 for none.
         gc_grace: seconds for which what nothing needs stays after its last use.
         gc_undelete: seconds for which what was collected can be brought back.
+        scrub_interval: seconds between verifications of everything; 0 for none.
+        scrub_rate: bytes that these read in a second.
+        policies: immutable tags, retention and quotas by repository.
         drain_seconds: how long running requests may take to finish when the server stops.
     """
 
@@ -202,6 +206,9 @@ class RegistryConfig:
     gc_interval: float = 3600.0
     gc_grace: float = 24 * 3600.0
     gc_undelete: float = 24 * 3600.0
+    scrub_interval: float = 0.0
+    scrub_rate: float = 50e6
+    policies: tuple[Policy, ...] = ()
     drain_seconds: float = 10.0
 
     def __post_init__(self) -> None:
@@ -215,8 +222,10 @@ class RegistryConfig:
             raise InvalidConfiguration("limits of requests and the reserve must not be negative")
         if min(self.upload_idle_seconds, self.verify_window, self.drain_seconds) < 0:
             raise InvalidConfiguration("periods of time must not be negative")
-        if min(self.gc_interval, self.gc_grace, self.gc_undelete) < 0:
-            raise InvalidConfiguration("the times of the garbage collection must not be negative")
+        if min(self.gc_interval, self.gc_grace, self.gc_undelete, self.scrub_interval) < 0:
+            raise InvalidConfiguration("the times of collections and scrubs must not be negative")
+        if self.scrub_rate <= 0:
+            raise InvalidConfiguration("a scrub reads more than no bytes in a second")
         if min(self.header_seconds, self.stall_seconds) <= 0:
             raise InvalidConfiguration("the patience with clients must be more than no time")
         if isinstance(self.auth, BasicAuth) and any(rule.anonymous for rule in self.rights):

@@ -25,6 +25,7 @@ from .config import (
     Webhook,
 )
 from .configschema import ENVIRONMENT_PREFIX, SECTIONS, TABLES, Setting, variable
+from .policies import Policy
 from .rights import Rule
 
 T = TypeVar("T")
@@ -234,6 +235,7 @@ def _build(
         )
     return RegistryConfig(
         **chosen,
+        policies=tuple(_row(Policy, row) for row in tables["policies"]),
         webhooks=tuple(_row(Webhook, row) for row in tables["webhooks"]),
         auth=_build_auth(values["auth"], tables["auth.issuers"]),
         tls=TlsFiles(**values["tls"]) if values["tls"] else None,

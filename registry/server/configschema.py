@@ -174,6 +174,24 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
             field="gc_undelete",
         ),
     ),
+    "scrub": (
+        _row(
+            "interval",
+            "number",
+            "Seconds between verifications of everything; 0 for none.",
+            0.0,
+            minimum=0,
+            field="scrub_interval",
+        ),
+        _row(
+            "rate",
+            "number",
+            "Bytes that a verification reads in a second.",
+            50e6,
+            minimum=1,
+            field="scrub_rate",
+        ),
+    ),
     "limits": (
         _row(
             "manifest_bytes",
@@ -253,6 +271,22 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
         _row("events", "strings", "Kinds of events.", ["push", "delete"], choices=("push", "delete")),
         _row("repositories", "string", "Pattern of the repositories that matter.", "**"),
         _row("secret", "path", "File with the key of the signature that events carry."),
+    ),
+    "policies": (
+        _row("repositories", "string", "Pattern of repositories.", required=True),
+        _row("immutable_tags", "strings", "Patterns of tags that never change once they were pushed.", []),
+        _row("keep_tags", "strings", "Patterns of tags that no limit below removes.", []),
+        _row("max_tags", "integer", "How many tags a repository keeps; 0 for all.", 0, minimum=0),
+        _row("max_age", "number", "Seconds after its push at which a tag goes; 0 for never.", 0.0, minimum=0),
+        _row(
+            "max_idle",
+            "number",
+            "Seconds after its last pull or push at which a tag goes; 0 for never.",
+            0.0,
+            minimum=0,
+        ),
+        _row("ttl", "number", "Seconds after which everything goes; 0 for never.", 0.0, minimum=0),
+        _row("quota", "integer", "Bytes of all these repositories together; 0 for any.", 0, minimum=0),
     ),
     "auth.issuers": (
         _row("issuer", "string", "The claim `iss` of its tokens.", required=True),

@@ -43,7 +43,7 @@ class GcReport:
     Attributes:
         deletions: what went, with reasons.
         purged: files that left the trash.
-        waiting: seconds until anything may be collected; the uses before a crash are not known.
+        waiting: seconds until everything may be collected; the uses before a crash are not known.
     """
 
     deletions: list[Deletion] = field(default_factory=list)
@@ -66,14 +66,21 @@ class Collector:
         undelete: seconds for which what was collected can be brought back.
         finish: called with a repository and what went from it, when nobody may see it any more; it must call
             `store.leases.release`.
+        grace_of: the grace of a repository where it is another one.
     """
 
     def __init__(
-        self, store: FilesystemStore, *, grace: float, undelete: float, finish: Finish | None = None
+        self,
+        store: FilesystemStore,
+        *,
+        grace: float,
+        undelete: float,
+        finish: Finish | None = None,
+        grace_of: Callable[[str], float] | None = None,
     ) -> None:
         self._store = store
-        self._grace = grace
         self._undelete = undelete
+        self._grace_of = grace_of or (lambda _repository: grace)
         self._finish: Finish = finish or (lambda _repository, keys: store.leases.release(keys))
         self._running = threading.Lock()
         self.stopped = threading.Event()
@@ -84,20 +91,21 @@ class Collector:
         with self._running:
             store.write_down()
             now = store.clock()
-            since = now - self._grace
-            waiting = float(store.index.meta("born") or since) - since
-            if waiting > 0:
-                return GcReport(waiting=waiting)
+            born, waiting = float(store.index.meta("born") or "-inf"), 0.0
             run = uuid.uuid4().hex
             done: list[Deletion] = []
             gone: set[Key] = set()
             for (repository,) in store.index.rows("SELECT name FROM repositories ORDER BY name"):
                 if self.stopped.is_set():
                     return GcReport(deletions=done)
+                since = now - self._grace_of(repository)
+                if born > since:
+                    waiting = max(waiting, born - since)
+                    continue
                 done += self._collect_repository(run, repository, since, gone, dry_run=dry_run)
             done += self._collect_content(run, gone, dry_run=dry_run)
             purged = 0 if dry_run else store.deletions.purge(now - self._undelete)
-            return GcReport(deletions=done, purged=purged)
+            return GcReport(deletions=done, purged=purged, waiting=waiting)
 
     def _collect_repository(
         self, run: str, repository: str, since: float, gone: set[Key], *, dry_run: bool

@@ -8,7 +8,8 @@ Governing source: OCI distribution-spec, "Pulling manifests", "Pushing Manifests
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
@@ -18,9 +19,10 @@ from oci_image.digest import Digest
 from ..errors import ApiError
 from ..protocol import headers, routes
 from ..protocol.errors import ErrorCode, ErrorEntry, entry
-from . import manifest_bodies
+from . import manifest_bodies, quota
 from .bodies import read_document
 from .manifest_bodies import PushedManifest
+from .policies import policy_of
 from .requests import (
     Call,
     check_tag,
@@ -29,7 +31,7 @@ from .requests import (
     read_condition,
     read_reference,
 )
-from .store.base import RegistryStore, StoredManifest
+from .store.base import RegistryStore, StoredManifest, TagCondition, TagImmutable
 
 _TAGS_LIMIT = 100
 _LARGE = 64 * 1024  # parsing more than this would hold up other requests
@@ -75,11 +77,9 @@ async def put_manifest(call: Call) -> web.StreamResponse:
     pushed = await _read(call, raw, reference)
     if call.state.config.verify_references:
         await call.state.in_thread(_check_references, call.state.store, call.repository, pushed)
-    store = call.state.store
-    with call.state.metadata.change(call.repository):
-        await call.state.in_thread(
-            store.manifests.put, call.repository, pushed.stored, tags, read_condition(call.request)
-        )
+    condition = read_condition(call.request)
+    with call.state.metadata.change(call.repository), _immutability():
+        await call.state.in_thread(_put, call, pushed.stored, tags, condition)
     digest = pushed.stored.digest
     answer = web.Response(status=201)
     answer.headers["Location"] = routes.manifest(call.repository, digest)
@@ -89,6 +89,22 @@ async def put_manifest(call: Call) -> web.StreamResponse:
     for tag in call.request.query.getall("tag", []):
         answer.headers.add(headers.TAG_HEADER, tag)
     return answer
+
+
+def _put(call: Call, manifest: StoredManifest, tags: list[str], condition: TagCondition | None) -> None:
+    policies, store = call.state.config.policies, call.state.store
+    policy = policy_of(policies, call.repository)
+    immutable = [] if policy is None else [tag for tag in tags if policy.is_immutable(tag)]
+    with quota.taking(store, policies, call.repository, manifest.digest, len(manifest.raw)):
+        store.manifests.put(call.repository, manifest, tags, condition, immutable)
+
+
+@contextmanager
+def _immutability() -> Iterator[None]:
+    try:
+        yield
+    except TagImmutable as problem:
+        raise ApiError(ErrorCode.DENIED, message=problem.message, status=409) from problem
 
 
 def _read_tags(call: Call, reference: Digest | str) -> list[str]:
@@ -143,12 +159,18 @@ async def delete_manifest(call: Call) -> web.StreamResponse:
     """Remove a tag, or a manifest with every tag that stands for it."""
     reference = read_reference(call.route.argument)
     store = call.state.store
-    with call.state.metadata.change(call.repository):
+    policy = policy_of(call.state.config.policies, call.repository)
+    is_immutable = None if policy is None else policy.is_immutable
+    with call.state.metadata.change(call.repository), _immutability():
         if isinstance(reference, str):
+            if is_immutable is not None and is_immutable(reference):
+                raise TagImmutable(f"the tag {reference} is immutable")
             condition = read_condition(call.request)
             found = await call.state.in_thread(store.tags.delete, call.repository, reference, condition)
         else:
-            found = await call.state.in_thread(store.manifests.delete, call.repository, reference)
+            found = await call.state.in_thread(
+                store.manifests.delete, call.repository, reference, is_immutable=is_immutable
+            )
     if not found:
         raise _unknown(call)
     return web.Response(status=202)

@@ -18,9 +18,10 @@ from oci_image.digest import Digest
 from oci_image.errors import InvalidDigest
 from oci_image.reference import is_repository_name
 
-from ..errors import ApiError, MalformedMessage
+from ..errors import ApiError, Denied, MalformedMessage
 from ..protocol import headers, routes
 from ..protocol.errors import ErrorCode
+from . import quota
 from .bodies import receive
 from .requests import Call, read_digest
 from .store.base import Upload
@@ -43,6 +44,7 @@ async def start_upload(call: Call) -> web.StreamResponse:
             message="too many uploads are in progress",
             headers={"Retry-After": "60"},
         )
+    await _check_room(call)
     if wanted is not None:
         algorithm = wanted.algorithm
     upload = await state.in_thread(state.store.uploads.create, call.repository, algorithm)
@@ -50,7 +52,7 @@ async def start_upload(call: Call) -> web.StreamResponse:
         return web.Response(status=202, headers=_progress(call, upload))
     try:
         with _exclusive(call, upload):
-            await receive(call.request, upload, state)
+            await _receive(call, upload)
             return await _finish(call, upload, wanted)
     except BaseException:
         # Nobody was told the name of this upload, so nobody can go on with it.
@@ -71,8 +73,12 @@ async def _mount(call: Call, text: str, source: str | None) -> Digest | None:
         candidates = blobs.holders(digest) if source is None else iter([source])
         for name in candidates:
             readable = is_repository_name(name) and call.caller.may_mount_from(name)
-            if readable and blobs.mount(call.repository, digest, name):
-                return True
+            size = blobs.stat(name, digest) if readable else None
+            if size is None:
+                continue
+            with quota.taking(state.store, state.config.policies, call.repository, digest, size):
+                if blobs.mount(call.repository, digest, name):
+                    return True
         return False
 
     return digest if await state.in_thread(mount) else None
@@ -112,7 +118,7 @@ async def _append(call: Call, upload: Upload) -> None:
     request = call.request
     text = request.headers.get("Content-Range")
     if text is None:
-        await receive(request, upload, call.state)
+        await _receive(call, upload)
         return
     try:
         chunk = headers.parse_chunk_range(text)
@@ -123,17 +129,49 @@ async def _append(call: Call, upload: Upload) -> None:
         raise _out_of_order(call, upload)
     if request.content_length is not None and request.content_length != chunk.length:
         raise ApiError(ErrorCode.SIZE_INVALID, {"range": text[:50], "length": request.content_length})
-    received = await receive(request, upload, call.state, chunk.length)
+    received = await _receive(call, upload, chunk.length)
     if received != chunk.length:
         await call.state.in_thread(upload.truncate, before)
         raise ApiError(ErrorCode.SIZE_INVALID, {"range": text[:50], "length": received})
+
+
+async def _check_room(call: Call) -> None:
+    policies = call.state.config.policies
+    if policies and await call.state.in_thread(quota.room, call.state.store, policies, call.repository) == 0:
+        raise quota.exceeded(policies, call.repository)
+
+
+async def _receive(call: Call, upload: Upload, limit: int | None = None) -> int:
+    """Take the body as far as the quota allows; the first byte over it ends the upload."""
+    state, policies = call.state, call.state.config.policies
+    room = None
+    if policies:
+        room = await state.in_thread(
+            quota.room, state.store, policies, call.repository, besides=upload.identifier
+        )
+    if room is None:
+        return await receive(call.request, upload, state, limit)
+    room = max(0, room - upload.size)
+    announced = call.request.content_length or 0
+    received = 0
+    if announced <= room:
+        received = await receive(call.request, upload, state, room if limit is None else min(limit, room))
+    if max(announced, received) > room:
+        await state.in_thread(upload.discard)
+        raise quota.exceeded(policies, call.repository)
+    return received
 
 
 async def _finish(call: Call, upload: Upload, digest: Digest) -> web.StreamResponse:
     state = call.state
 
     def publish() -> Identity | None:
-        upload.commit(digest)
+        try:
+            with quota.taking(state.store, state.config.policies, call.repository, digest, upload.size):
+                upload.commit(digest)
+        except Denied:
+            upload.discard()
+            raise
         file = state.store.blobs.open(call.repository, digest)
         if file is None:
             return None

@@ -80,9 +80,9 @@ while True:
 
 
 def check_after_kill(root, acknowledged, attempted):
-    start = time.monotonic()
+    start = time.process_time()
     store = FilesystemStore(root)
-    took = time.monotonic() - start
+    took = time.process_time() - start
     try:
         assert [item for item in check(store, repair=False) if "is empty" not in item.problem] == []
         assert Scrubber(store).scrub().damaged == {}

@@ -9,7 +9,7 @@ by the caller. Every implementation passes tests/contract/test_repository_store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -24,6 +24,10 @@ NO_LIMIT = 2**62
 
 class ConditionFailed(RegistryError):
     """A tag does not stand for what the caller expected; nothing was changed."""
+
+
+class TagImmutable(ConditionFailed):
+    """A tag may not be moved or removed; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,17 @@ class TagCondition:
             raise ConditionFailed("the tag does not stand for the expected manifest")
         if self.none_match is not None and held & self.none_match:
             raise ConditionFailed("the tag exists already" if current else "the tag was changed")
+
+
+def check_immutable(current: Digest | None, wanted: Digest | None, tag: str) -> None:
+    """
+    Compare what an immutable tag stands for with what it is to stand for; None for nothing.
+
+    Raises:
+        TagImmutable: it would change.
+    """
+    if current is not None and current != wanted:
+        raise TagImmutable(f"the tag {tag} is immutable and stands for {current}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,17 +138,26 @@ class ManifestAccess(Protocol):
         manifest: StoredManifest,
         tags: Sequence[str] = (),
         condition: TagCondition | None = None,
+        immutable: Collection[str] = (),
     ) -> None:
         """
         Keep a manifest and let the tags stand for it; idempotent.
 
         Raises:
             ConditionFailed: for the first of the tags; nothing is kept.
+            TagImmutable: a tag of `immutable` stands for another manifest; nothing is kept.
         """
         ...
 
-    def delete(self, repository: str, digest: Digest) -> bool:
-        """Remove a manifest and every tag that stands for it; False when it was not there."""
+    def delete(
+        self, repository: str, digest: Digest, *, is_immutable: Callable[[str], bool] | None = None
+    ) -> bool:
+        """
+        Remove a manifest and every tag that stands for it; False when it was not there.
+
+        Raises:
+            TagImmutable: one of these tags may not be removed; nothing is.
+        """
         ...
 
     def referrers(self, repository: str, subject: Digest) -> Sequence[StoredManifest]:

@@ -11,14 +11,14 @@ import os
 import threading
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from oci_image.digest import Digest
 from oci_image.errors import ImageError
 
 from ..leases import Leases
-from .base import NO_LIMIT, StoredManifest, TagCondition
+from .base import NO_LIMIT, StoredManifest, TagCondition, check_immutable
 from .durable import (
     create_marker,
     make_directories,
@@ -153,12 +153,15 @@ class FileManifests:
         manifest: StoredManifest,
         tags: Sequence[str] = (),
         condition: TagCondition | None = None,
+        immutable: Collection[str] = (),
     ) -> None:
         """Keep the manifest, then its tags."""
         digest = manifest.digest
         with self._tags.lock(repository), storage_errors():
             if condition is not None and tags:
                 condition.check(self._tags.get(repository, tags[0]))
+            for tag in immutable:
+                check_immutable(self._tags.get(repository, tag), digest, tag)
             self._index.mark(repository)
             if manifest.subject is not None:
                 self._add_referrer(repository, manifest.subject, digest)
@@ -178,12 +181,22 @@ class FileManifests:
         relative = self._layout.referrer_directory(repository, subject)
         create_marker(make_directories(self._layout.root, relative), f"{digest.algorithm}-{digest.hex}")
 
-    def delete(self, repository: str, digest: Digest, *, keep: str = "") -> bool:
+    def delete(
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        is_immutable: Callable[[str], bool] | None = None,
+        keep: str = "",
+    ) -> bool:
         """Remove the tags, then the manifest, whose file goes to `keep`."""
         with self._tags.lock(repository), storage_errors():
             manifest = self._read(repository, digest)
             if manifest is None:
                 return False
+            if is_immutable is not None:
+                for tag in filter(is_immutable, self._index.tags_of(repository, digest)):
+                    check_immutable(digest, None, tag)
             self._index.mark(repository)
             self._tags.remove_all(repository, digest)
             # First, because without its record nobody could tell it from a blob.

@@ -188,6 +188,11 @@ class FileUploads:
         """How many uploads there are."""
         return len(self._sessions)
 
+    def sizes(self) -> list[tuple[str, str, int]]:
+        """Repository, identifier and bytes of each upload."""
+        with self._lock:
+            return [(item.repository, item.identifier, item.size) for item in self._sessions.values()]
+
     def expire(self, idle_seconds: float) -> int:
         """Discard idle uploads, and the directories that are left empty."""
         limit = self.clock() - idle_seconds

@@ -7,6 +7,7 @@ Invariants: see `layout` for the files, `durable` for how they change, `index` f
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 
@@ -79,6 +80,7 @@ class FilesystemStore:
         self.tags = FileTags(self.layout, self.index)
         self.manifests = FileManifests(self.layout, self.tags, self.index, self.leases)
         self.deletions = DeletionLog(self.layout.trash)
+        self.quota_lock = threading.RLock()
         self._restless: dict[str, tuple[int, int]] = {}
         self.uploads = FileUploads(self.layout, self.blobs.adopt, clock)
 

@@ -267,6 +267,15 @@ class Index:
             row = (repository, str(digest), size, self.clock())
             change.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?, ?)", row)
 
+    def put_blobs(self, repository: str, sizes: Mapping[Digest, int]) -> None:
+        """Note that the repository has many blobs."""
+        now = self.clock()
+        with self.changing() as change:
+            change.executemany(
+                "INSERT OR REPLACE INTO blobs VALUES (?, ?, ?, ?)",
+                [(repository, str(digest), size, now) for digest, size in sizes.items()],
+            )
+
     def delete_blob(self, repository: str, digest: Digest) -> None:
         """Note that the repository does not have a blob any more."""
         with self.changing() as change:

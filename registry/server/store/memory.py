@@ -10,13 +10,17 @@ import io
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import BinaryIO
 
 from oci_image.digest import Digest
 from oci_image.errors import VerificationFailed
 
-from .base import NO_LIMIT, StoredManifest, TagCondition
+from .base import NO_LIMIT, StoredManifest, TagCondition, check_immutable
+
+
+def _never(_tag: str) -> bool:
+    return False
 
 
 class MemoryStore:
@@ -138,20 +142,28 @@ class _Manifests:
         manifest: StoredManifest,
         tags: Sequence[str] = (),
         condition: TagCondition | None = None,
+        immutable: Collection[str] = (),
     ) -> None:
         with self._lock:
             table = self._tags.table.setdefault(repository, {})
+            for tag in immutable:
+                check_immutable(table.get(tag), manifest.digest, tag)
             if condition is not None and tags:
                 condition.check(table.get(tags[0]))
             self._tags.manifests.setdefault(repository, {})[manifest.digest] = manifest
             table.update(dict.fromkeys(tags, manifest.digest))
 
-    def delete(self, repository: str, digest: Digest) -> bool:
+    def delete(
+        self, repository: str, digest: Digest, *, is_immutable: Callable[[str], bool] | None = None
+    ) -> bool:
         with self._lock:
+            table = self._tags.table.get(repository, {})
+            tags = [tag for tag, held in table.items() if held == digest]
+            for tag in filter(is_immutable or _never, tags):
+                check_immutable(digest, None, tag)
             if self._tags.manifests.get(repository, {}).pop(digest, None) is None:
                 return False
-            table = self._tags.table.get(repository, {})
-            for tag in [tag for tag, held in table.items() if held == digest]:
+            for tag in tags:
                 del table[tag]
             return True
 

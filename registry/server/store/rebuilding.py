@@ -67,10 +67,13 @@ def reindex(layout: Layout, index: Index, repository: str) -> None:
             manifest = None if data is None else decode_record(data, digest)
             if manifest is not None:
                 index.put_manifest(repository, manifest, pushed=os.stat(path).st_mtime)
+        sizes = {}
         for digest, path in _members(layout, repository, "blobs"):
-            is_damaged = digest not in manifests and index.is_referred(repository, digest)
-            if is_damaged or os.path.lexists(layout.blob(digest)):
-                index.put_blob(repository, digest, os.stat(path, follow_symlinks=False).st_size)
+            if os.path.lexists(layout.blob(digest)) or (
+                digest not in manifests and index.is_referred(repository, digest)
+            ):
+                sizes[digest] = os.stat(path, follow_symlinks=False).st_size
+        index.put_blobs(repository, sizes)
         directory = f"{layout.root}/{layout.tag_directory(repository)}"
         for tag in list_names(directory):
             data = read_file(f"{directory}/{tag}")

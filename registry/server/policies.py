@@ -1,0 +1,69 @@
+"""
+What holds for some repositories: tags that never change, tags that go by themselves, and how much fits.
+
+Invariants: the first policy whose pattern matches a repository decides alone; patterns of repositories are
+those of rights, patterns of tags those of a shell.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InvalidConfiguration
+from .rights import check_pattern, matches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """
+    What holds for the repositories of a pattern; zero is no limit.
+
+    Attributes:
+        repositories: the pattern.
+        immutable_tags: patterns of tags that, once pushed, stand for one manifest for ever.
+        keep_tags: patterns of tags that no limit below removes.
+        max_tags: how many tags a repository keeps; those that were pushed last stay.
+        max_age: seconds after its push at which a tag goes.
+        max_idle: seconds after its last pull, or else its push, at which a tag goes.
+        ttl: seconds after which everything goes, whatever it is called; for throw-away repositories.
+        quota: bytes of all repositories of the pattern together; what several of them have counts once.
+    """
+
+    repositories: str
+    immutable_tags: tuple[str, ...] = ()
+    keep_tags: tuple[str, ...] = ()
+    max_tags: int = 0
+    max_age: float = 0.0
+    max_idle: float = 0.0
+    ttl: float = 0.0
+    quota: int = 0
+
+    def __post_init__(self) -> None:
+        check_pattern(self.repositories)
+        if min(self.max_tags, self.max_age, self.max_idle, self.ttl, self.quota) < 0:
+            raise InvalidConfiguration(f"a limit of the policy for {self.repositories} is negative")
+        if self.ttl and (self.immutable_tags or self.keep_tags):
+            raise InvalidConfiguration(
+                f"the policy for {self.repositories} keeps tags that its ttl removes",
+                hint="use max_age in place of ttl",
+            )
+
+    @property
+    def has_retention(self) -> bool:
+        """Whether tags go by themselves."""
+        return bool(self.max_tags or self.max_age or self.max_idle or self.ttl)
+
+    def is_immutable(self, tag: str) -> bool:
+        """Whether the tag may not be moved or removed."""
+        return any(fnmatch.fnmatchcase(tag, pattern) for pattern in self.immutable_tags)
+
+    def is_kept(self, tag: str) -> bool:
+        """Whether no limit removes the tag."""
+        return self.is_immutable(tag) or any(fnmatch.fnmatchcase(tag, pattern) for pattern in self.keep_tags)
+
+
+def policy_of(policies: Sequence[Policy], repository: str) -> Policy | None:
+    """The policy that holds for the repository."""
+    return next((policy for policy in policies if matches(policy.repositories, repository)), None)
