@@ -1,7 +1,7 @@
 """
 A registry's directory under kills, full disks and races.
 
-The long forms behind the marker ``slow`` have the figures that docs/registry.md states.
+The long forms, behind the marker ``slow``, have 200 kills and 10,000 rounds.
 """
 
 import json
@@ -14,6 +14,8 @@ import sys
 import textwrap
 import threading
 import time
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +24,8 @@ import pytest
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from registry.errors import StorageFull
+from registry.server.config import RegistryConfig
+from registry.server.embedded import Registry
 from registry.server.fsck import check
 from registry.server.scrub import Scrubber
 from registry.server.store.base import StoredManifest
@@ -299,3 +303,58 @@ def test_a_full_disk_at_every_file(tmp_path):
     assert again.blobs.stat("a", Digest.of(b"first")) == 5
     assert check(again, repair=False) == []
     again.close()
+
+
+def send(method, url, body=None, headers=None):
+    request = urllib.request.Request(url, data=body, method=method, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.headers
+    except urllib.error.HTTPError as problem:
+        with problem:
+            return problem.code, problem.headers
+
+
+BOMBS = {
+    "brackets": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    "open brackets": b"[" * 4_000_000,
+    "duplicate keys": b'{"schemaVersion": 2, "schemaVersion": 2}',
+    "half a surrogate": b'{"schemaVersion": 2, "a": "\\ud800"}',
+    "not a number": b'{"schemaVersion": 2, "a": NaN}',
+    "a huge number": b'{"schemaVersion": 2, "a": ' + b"9" * 100_000 + b"}",
+    "too large": b'{"schemaVersion": 2, "annotations": {"a": "' + b"x" * 10_000_000 + b'"}}',
+    "not UTF-8": b'{"schemaVersion": 2, "a": "\xff"}',
+    "many layers": b'{"schemaVersion": 2, "config": {}, "layers": [' + b"{}," * 100_000 + b"{}]}",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_manifest_bombs_are_refused(bomb):
+    """With 400 or 413, soon, and the server goes on (gate 17)."""
+    with Registry() as url:
+        headers = {"Content-Type": MANIFEST}
+        start = time.monotonic()
+        try:
+            status, _ = send("PUT", f"{url}/v2/a/manifests/t", bomb, headers)
+        except urllib.error.URLError:
+            status = 413  # the connection was closed while the body was sent
+        assert status in (400, 413)
+        assert time.monotonic() - start < 3
+        assert send("GET", f"{url}/v2/")[0] == 200
+        assert send("GET", f"{url}/v2/a/manifests/t")[0] == 404
+
+
+def test_hoarded_uploads_are_bounded(tmp_path):
+    """Beyond the limit come 429 and the time to wait; what nobody uses is gone soon (gate 19)."""
+    root = str(tmp_path / "root")
+    config = RegistryConfig(port=0, root=root, max_uploads=50, upload_idle_seconds=0.5)
+    with Registry(config) as url:
+        answers = [send("POST", f"{url}/v2/a/blobs/uploads/", b"") for _ in range(60)]
+        assert {status for status, _ in answers} == {202, 429}
+        assert all(headers["Retry-After"] for status, headers in answers if status == 429)
+        end = time.monotonic() + 8
+        while any(files for _path, _names, files in os.walk(f"{root}/uploads")) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert [files for _path, _names, files in os.walk(f"{root}/uploads") if files] == []
+        assert send("POST", f"{url}/v2/a/blobs/uploads/", b"")[0] == 202

@@ -25,6 +25,7 @@ from .layout import take
 from .rebuilding import drop_index, migrate, open_index, rebuild, reindex
 from .steady import SteadyClock, boot_identifier
 
+_SAVE_SECONDS = 60.0  # an idle registry leaves the disk alone
 _PATIENCE = 15  # rounds after which a repository that changes all the time is settled as well
 
 
@@ -80,6 +81,7 @@ class FilesystemStore:
         self.tags = FileTags(self.layout, self.index)
         self.manifests = FileManifests(self.layout, self.tags, self.index, self.leases)
         self.deletions = DeletionLog(self.layout.trash)
+        self._saved = -_SAVE_SECONDS
         self.quota_lock = threading.RLock()
         self._restless: dict[str, tuple[int, int]] = {}
         self.uploads = FileUploads(self.layout, self.blobs.adopt, clock)
@@ -87,8 +89,10 @@ class FilesystemStore:
     def write_down(self) -> None:
         """Write uses to the index, and the time that the grace periods have reached."""
         used, pulled = self.leases.take()
-        self.index.note_uses(used, pulled)
-        self.index.set_meta("clock", self.clock.save())
+        if used or pulled or self.clock() - self._saved >= _SAVE_SECONDS:
+            self._saved = self.clock()
+            self.index.note_uses(used, pulled)
+            self.index.set_meta("clock", self.clock.save())
 
     def settle(self, limit: int = 1000) -> int:
         """
@@ -144,6 +148,7 @@ class FilesystemStore:
         self.uploads.close()
         try:
             self.settle(100_000)
+            self._saved = -_SAVE_SECONDS
             self.write_down()
             self.index.set_meta("running", "")
         finally:

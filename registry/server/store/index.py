@@ -25,6 +25,7 @@ from .references import read_references
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE repositories (name TEXT PRIMARY KEY, stale INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
+CREATE INDEX stale_repositories ON repositories (name) WHERE stale = 1;
 CREATE TABLE manifests (
   repository TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, artifact_type TEXT NOT NULL,
   size INTEGER NOT NULL, subject TEXT, pushed REAL NOT NULL, seen REAL NOT NULL, pulled REAL,
@@ -43,7 +44,7 @@ CREATE TABLE blobs (
   PRIMARY KEY (repository, digest)) WITHOUT ROWID;
 CREATE INDEX blobs_by_digest ON blobs (digest);
 """
-VERSION = 1
+VERSION = 2
 _FORGET = (
     "DELETE FROM manifests WHERE repository = ?",
     "DELETE FROM tags WHERE repository = ?",
