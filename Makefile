@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 APT_RUN = python3-venv busybox-static mmdebstrap uidmap
 APT_TEST = $(APT_RUN) buildah podman skopeo umoci docker.io docker-registry runc crun iptables nftables \
-	iproute2 netavark containernetworking-plugins fuse-overlayfs attr libcap2-bin git slirp4netns
+	iproute2 netavark containernetworking-plugins fuse-overlayfs attr libcap2-bin git slirp4netns chromium
 
 .PHONY: demo test lint clean packages-run packages-test
 

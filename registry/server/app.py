@@ -21,7 +21,7 @@ from ..protocol import routes
 from ..protocol.challenges import Scope, repository_scope
 from ..protocol.errors import ErrorCode
 from ..protocol.routes import Resource
-from . import blobs, forwarded, lifecycle, manifests, monitoring, referrers, tags, uploads
+from . import blobs, forwarded, lifecycle, manifests, monitoring, page, referrers, tags, uploads
 from .access import open_access
 from .announcing import announce
 from .auth import Authenticator, Caller
@@ -113,6 +113,8 @@ def create_app(
     if state.outbox is not None:
         app.cleanup_ctx.append(delivering(state.outbox))
     monitoring.add_routes(app)
+    if config.page and authenticator is None:
+        page.add_routes(app)
     if access.token_endpoint is not None and authenticator is None:
         app.router.add_route("*", _TOKEN_PATH, _token)
     # The body is invited by the handler that wants it, after the caller was checked.

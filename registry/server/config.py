@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InvalidConfiguration
+from .forwarded import is_base_path
 from .policies import Policy
 from .rights import Rule, check_pattern
 
@@ -151,6 +152,9 @@ class RegistryConfig:
         rights: who may do what; without rules, users may do everything, and others what `auth` says.
         groups: members of the groups that rules name.
         tls: certificate and key; None for plain HTTP.
+        page: whether a web page is shown at ``/``.
+        page_title: its title.
+        page_base_path: the path below which a proxy shows the registry, if it does not say so itself.
         trust_proxy: whether the X-Forwarded headers of a reverse proxy are believed.
         access_log: ``off``, ``text`` or ``json``; whoever starts the server listens to the logger.
         metrics: whether figures for Prometheus are shown at ``/metrics``.
@@ -186,6 +190,9 @@ class RegistryConfig:
     rights: tuple[Rule, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     tls: TlsFiles | None = None
+    page: bool = True
+    page_title: str = "Registry"
+    page_base_path: str = ""
     trust_proxy: bool = False
     access_log: str = "off"
     metrics: bool = False
@@ -218,6 +225,10 @@ class RegistryConfig:
             raise InvalidConfiguration("the limit for manifests must be at least 4 MiB")
         if self.page_limit < 1 or self.max_uploads < 1:
             raise InvalidConfiguration("the limits for pages and uploads must be at least 1")
+        if not is_base_path(self.page_base_path):
+            raise InvalidConfiguration(
+                f"{self.page_base_path!r} is not a base path", hint="write it as in /registry"
+            )
         if self.burst < 1 or min(self.requests_per_second, self.reserve_bytes) < 0:
             raise InvalidConfiguration("limits of requests and the reserve must not be negative")
         if min(self.upload_idle_seconds, self.verify_window, self.drain_seconds) < 0:

@@ -143,6 +143,16 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
         _row("enabled", "boolean", "Show figures for Prometheus at /metrics.", False, field="metrics"),
         _row("public", "boolean", "Show them to everybody.", False, field="metrics_public"),
     ),
+    "page": (
+        _row("enabled", "boolean", "Show a web page at /.", True, field="page"),
+        _row("title", "string", "Its title.", "Registry", field="page_title"),
+        _row(
+            "base_path",
+            "string",
+            "The path below which a proxy shows the registry, if it does not say so itself.",
+            field="page_base_path",
+        ),
+    ),
     "log": (
         _row(
             "access", "string", "What is written about requests.", "off", field="access_log", choices=FORMATS

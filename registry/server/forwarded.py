@@ -39,4 +39,9 @@ def origin(request: web.Request, *, trusted: bool) -> str:
 def prefix(request: web.Request, *, trusted: bool) -> str:
     """The path under which the proxy shows the registry, without a final slash; often empty."""
     stated = request.headers.get("X-Forwarded-Prefix", "").strip().rstrip("/") if trusted else ""
-    return stated if _PREFIX.fullmatch(stated) else ""
+    return stated if is_base_path(stated) else ""
+
+
+def is_base_path(text: str) -> bool:
+    """Whether a path can stand before ours: segments of plain letters, no slash at the end."""
+    return _PREFIX.fullmatch(text) is not None

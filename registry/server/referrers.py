@@ -25,14 +25,15 @@ async def list_referrers(call: Call) -> web.StreamResponse:
     """An index of the manifests whose subject is the digest."""
     subject = read_digest(call.route.argument)
     wanted = call.request.query.get("artifactType", "")
-    found = await call.state.in_thread(_collect, call.state.store, call.repository, subject)
+    found = await call.state.in_thread(collect, call.state.store, call.repository, subject)
     shown = tuple(item for item in found if not wanted or item.artifact_type == wanted)
     body = jsonbytes.encode(author_index(Index(manifests=shown)).value.to_json())
     filters = {headers.FILTERS_HEADER: "artifactType"} if wanted else {}
     return web.Response(body=body, content_type=mediatypes.OCI_INDEX, headers=filters)
 
 
-def _collect(store: RegistryStore, repository: str, subject: Digest) -> list[Descriptor]:
+def collect(store: RegistryStore, repository: str, subject: Digest) -> list[Descriptor]:
+    """Everything that refers to the digest, by the list and by the fall-back tag."""
     found = {m.digest: m.descriptor for m in store.manifests.referrers(repository, subject)}
     for descriptor in _fallback(store, repository, subject):
         found.setdefault(descriptor.digest, descriptor)

@@ -110,7 +110,7 @@ TABLE = [
     ("HEAD", "/v2/", None, {}, 200, None, {}),
     ("OPTIONS", "/v2/", None, {}, 204, None, {"Allow": "GET, HEAD, OPTIONS"}),
     ("POST", "/v2/", None, {}, 405, "UNSUPPORTED", {"Allow": "GET, HEAD, OPTIONS"}),
-    ("GET", "/", None, {}, 404, "UNSUPPORTED", {"Docker-Distribution-Api-Version": "registry/2.0"}),
+    ("GET", "/nowhere", None, {}, 404, "UNSUPPORTED", {"Docker-Distribution-Api-Version": "registry/2.0"}),
     ("GET", "/v2/lib/app", None, {}, 404, "UNSUPPORTED", {}),
     ("GET", "/v1/", None, {}, 404, "UNSUPPORTED", {}),
     ("GET", f"/v2/seed/blobs/{D}", None, {}, 200, None, SEEDED),

@@ -1,0 +1,182 @@
+"""
+The web page: ``/``, ``/r/<repository>``, ``/r/<repository>:<tag>`` and ``/r/<repository>@<digest>``.
+
+Invariants: it only reads; the rules of the protocol hold here too, and what may not be seen answers as what
+does not exist; the page loads nothing from elsewhere and runs no script, which its policy enforces.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import resources
+
+from aiohttp import web
+
+from oci_image.digest import Digest
+from oci_image.errors import InvalidDigest
+from oci_image.reference import is_repository_name, is_tag
+
+from ..errors import ApiError, RegistryError, Unauthorized
+from ..protocol.errors import ErrorCode
+from . import forwarded, page_views
+from .page_content import read_tags, read_view
+from .page_parts import Frame
+from .rights import Principal
+from .state import STATE, ServerState
+from .visitors import visitor
+
+PAGE_SIZE = 50
+_STEP = 1000
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, no-cache",
+    "Vary": "Authorization",
+}
+
+
+class _NotHere(RegistryError):
+    """Nothing that this visitor may see is at the address."""
+
+
+def add_routes(app: web.Application) -> None:
+    """Show the page at these addresses."""
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+
+    async def show_style(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text=style, content_type="text/css", headers={"Cache-Control": "max-age=3600"})
+
+    app.router.add_get("/", _show_repositories)
+    app.router.add_get("/r/{path:.+}", _show_content)
+    app.router.add_get("/login", _sign_in)
+    app.router.add_get("/style.css", show_style)
+
+
+def _frame(request: web.Request, who: Principal) -> Frame:
+    state = request.app[STATE]
+    config = state.config
+    origin = forwarded.origin(request, trusted=config.trust_proxy)
+    return Frame(
+        title=config.page_title,
+        prefix=forwarded.prefix(request, trusted=config.trust_proxy) or config.page_base_path,
+        host=origin.partition("://")[2],
+        user=who.name,
+        may_sign_in=state.access.identify is not None,
+    )
+
+
+def _html(text: str, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        text=text, status=status, content_type="text/html", headers=_HEADERS | (headers or {})
+    )
+
+
+def _refuse(request: web.Request, refusal: Unauthorized) -> web.Response:
+    frame = _frame(request, Principal())
+    text = page_views.problem(frame, "Please sign in", "This page is for people with a user name.")
+    return _html(text, 401, refusal.headers)
+
+
+def _ask(state: ServerState, who: Principal) -> Unauthorized | _NotHere:
+    """What to answer to somebody who may not see a page, whether it exists or not."""
+    if who.name or state.access.identify is None:
+        return _NotHere("nothing is here")
+    return state.access.challenge()
+
+
+async def _show_repositories(request: web.Request) -> web.StreamResponse:
+    state = request.app[STATE]
+    try:
+        who = await visitor(request)
+        if not state.access.rights.may_list(who) and state.access.identify is not None and not who.name:
+            raise state.access.challenge()
+    except Unauthorized as refusal:
+        return _refuse(request, refusal)
+    rights = state.access.rights
+    names = await state.in_thread(
+        _visible, state, lambda name: rights.may(who, name, "catalog"), request.query.get("after", "")
+    )
+    storage = None
+    if state.config.root and rights.is_administrator(who):
+        status = os.statvfs(state.config.root)
+        total = status.f_blocks * status.f_frsize
+        storage = (total - status.f_bfree * status.f_frsize, total)
+    shown, following = _page(names)
+    return _html(page_views.repositories(_frame(request, who), shown, following, storage))
+
+
+def _visible(state: ServerState, may_see: Callable[[str], bool], after: str) -> list[str]:
+    found: list[str] = []
+    while len(found) <= PAGE_SIZE and (names := state.store.tags.repositories(after, _STEP)):
+        after = names[-1]
+        found += [name for name in names if may_see(name)]
+    return found[: PAGE_SIZE + 1]
+
+
+def _page(names: list[str]) -> tuple[list[str], str]:
+    """The names that fit, and the last of them if there are more."""
+    return names[:PAGE_SIZE], names[PAGE_SIZE - 1] if len(names) > PAGE_SIZE else ""
+
+
+async def _show_content(request: web.Request) -> web.StreamResponse:
+    who = Principal()
+    try:
+        who = await visitor(request)
+        return _html(await _content(request, who))
+    except Unauthorized as refusal:
+        return _refuse(request, refusal)
+    except _NotHere:
+        text = "There is nothing at this address, or it is not for you."
+        return _html(page_views.problem(_frame(request, who), "Not found", text), 404)
+
+
+async def _content(request: web.Request, who: Principal) -> str:
+    state = request.app[STATE]
+    name, reference = _read_path(request.match_info["path"])
+    if not name or not state.access.rights.may(who, name, "pull"):
+        raise _ask(state, who)
+    frame = _frame(request, who)
+    if reference is None:
+        return await _tags(state, frame, name, request.query.get("after", ""))
+    view = await state.in_thread(read_view, state.store, name, reference)
+    if view is None:
+        raise _NotHere("nothing is here")
+    return page_views.manifest(frame, name, str(reference), view)
+
+
+async def _tags(state: ServerState, frame: Frame, name: str, after: str) -> str:
+    names = await state.in_thread(state.store.tags.names, name, after, PAGE_SIZE + 1)
+    if names is None:
+        raise _NotHere("nothing is here")
+    shown, following = _page(list(names))
+    lines = await state.in_thread(read_tags, state.store, name, shown)
+    return page_views.repository(frame, name, lines, following)
+
+
+def _read_path(path: str) -> tuple[str, Digest | str | None]:
+    """Repository and reference of an address; the repository is empty for what is no name."""
+    name, at, digest = path.partition("@")
+    if at:
+        try:
+            return (name if is_repository_name(name) else ""), Digest.parse(digest)
+        except InvalidDigest:
+            return "", None
+    name, colon, tag = path.partition(":")
+    if not is_repository_name(name) or (colon and not is_tag(tag)):
+        return "", None
+    return name, tag if colon else None
+
+
+async def _sign_in(request: web.Request) -> web.StreamResponse:
+    state = request.app[STATE]
+    if state.access.identify is None:
+        raise ApiError(ErrorCode.UNSUPPORTED, message="nobody has a password here", status=404)
+    try:
+        who = await visitor(request)
+        if not who.name:
+            raise state.access.challenge()
+    except Unauthorized as refusal:
+        return _refuse(request, refusal)
+    return web.Response(status=303, headers={"Location": _frame(request, who).link()})

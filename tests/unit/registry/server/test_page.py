@@ -1,0 +1,386 @@
+"""The web page: what it shows, to whom, and that nothing of what clients sent becomes markup."""
+
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import aiohttp
+import bcrypt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oci_image.digest import Digest
+from registry.errors import InvalidConfiguration
+from registry.server.app import create_app
+from registry.server.config import BasicAuth, RegistryConfig, TokenAuth
+from registry.server.markup import Markup, element, escape
+from registry.server.page_content import kind_of
+from registry.server.page_parts import size_text
+from registry.server.rights import Rule
+from registry.server.store.filesystem import FilesystemStore
+from registry.server.store.memory import MemoryStore
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+NASTY = '<script>alert("x")</script>\'"&<img src=x onerror=y>\u202e\x00'
+
+
+class Reader(html.parser.HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.text, self.open = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "a":
+            self.links.append(dict(attrs)["href"])
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def count(self, name):
+        return sum(tag == name for tag, _ in self.tags)
+
+
+async def upload(client, repository, data):
+    digest = Digest.of(data)
+    answer = await client.post(f"/v2/{repository}/blobs/uploads/?digest={digest}", data=data)
+    assert answer.status == 201
+    return {"digest": str(digest), "size": len(data)}
+
+
+async def push(client, repository, reference, value):
+    raw = json.dumps(value).encode()
+    reference = reference or str(Digest.of(raw))
+    headers = {"Content-Type": value["mediaType"]}
+    answer = await client.put(f"/v2/{repository}/manifests/{reference}", data=raw, headers=headers)
+    assert answer.status == 201, await answer.text()
+    return {"mediaType": value["mediaType"], "digest": str(Digest.of(raw)), "size": len(raw)}
+
+
+async def push_image(client, repository, tag, sizes=(3000, 1000), text="RUN make", **more):
+    layers = []
+    for number, size in enumerate(sizes):
+        layer = await upload(client, repository, bytes([number]) * size)
+        layers.append(layer | {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"})
+    config = {
+        "os": "linux",
+        "architecture": "arm64",
+        "variant": "v8",
+        "created": "2026-01-02T03:04:05Z",
+        "config": {"Cmd": ["serve", text], "User": "app"},
+        "history": [{"created_by": text}, {"created_by": "ENV", "empty_layer": True}, {"created_by": "COPY"}],
+    }
+    described = await upload(client, repository, json.dumps(config).encode())
+    value = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers, **more}
+    return await push(client, repository, tag, value | {"config": described | {"mediaType": CONFIG}})
+
+
+async def get(client, path, status=200, **kwargs):
+    answer = await client.get(path, **kwargs)
+    assert answer.status == status
+    assert answer.content_type == "text/html"
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    assert "unsafe" not in policy
+    reader = Reader(await answer.text())
+    assert not reader.open
+    assert reader.count("script") == 0
+    assert not [
+        attrs for _, attrs in reader.tags if any(name.startswith("on") or name == "style" for name in attrs)
+    ]
+    for landmark in ("h1", "main", "header", "footer", "head"):
+        assert reader.count(landmark) == 1
+    assert ("html", {"lang": "en"}) in reader.tags
+    return reader
+
+
+@pytest.fixture
+async def client(aiohttp_client):
+    return await aiohttp_client(create_app(RegistryConfig(), MemoryStore()))
+
+
+async def test_an_empty_registry(client):
+    """It says so, and how to begin."""
+    reader = await get(client, "/")
+    assert "Nothing is here yet." in reader.text
+    assert any("docker push 127.0.0.1:" in text for text in reader.text)
+
+
+async def test_from_the_list_to_a_layer(client):
+    """Repositories lead to tags, tags to manifests, which show their parts and how to get them."""
+    image = await push_image(client, "team/app", "1.0")
+    assert "/r/team/app" in (await get(client, "/")).links
+    tags = await get(client, "/r/team/app")
+    assert "/r/team/app:1.0" in tags.links
+    assert {"1.0", "image"} <= set(tags.text)
+    assert any(re.fullmatch(r"4\.\d kB", text) for text in tags.text)
+    page = await get(client, "/r/team/app:1.0")
+    words = " ".join(page.text)
+    host = str(client.make_url("/")).partition("//")[2].rstrip("/")
+    for tool in ("docker", "podman", "pybuild"):
+        assert f"{tool} pull {host}/team/app:1.0" in words
+    for text in (
+        "linux/arm64/v8",
+        "2026-01-02T03:04:05Z",
+        "serve RUN make",
+        "4.0 kB in 2 layers",
+        "RUN make",
+    ):
+        assert text in words
+    widths = [
+        float(attrs["width"]) for tag, attrs in page.tags if tag == "rect" and attrs.get("height") == "28"
+    ]
+    assert widths == [750.0, 250.0]
+    by_digest = await get(client, f"/r/team/app@{image['digest']}")
+    assert f"docker pull {host}/team/app@{image['digest']}" in " ".join(by_digest.text)
+
+
+async def test_indexes_and_referrers(client):
+    """Platforms lead to their manifests; signatures and SBOMs are listed, also those kept under tags."""
+    image = await push_image(client, "app", "1")
+    platform = {"os": "linux", "architecture": "arm64"}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [image | {"platform": platform}]}
+    await push(client, "app", "multi", index)
+    await push_image(client, "app", None, artifactType="application/spdx+json", subject=image)
+    await push_image(client, "app", image["digest"].replace(":", "-") + ".sig")
+    page = await get(client, "/r/app:multi")
+    assert f"/r/app@{image['digest']}" in page.links
+    assert "linux/arm64" in page.text
+    page = await get(client, "/r/app:1")
+    assert {"SBOM (SPDX)", "Signature"} <= set(page.text)
+    assert "linux/arm64" in (await get(client, "/r/app")).text
+
+
+async def test_hostile_content_stays_text(client):
+    """In annotations, commands, artifact types and platforms."""
+    image = await push_image(client, "app", "1", text=NASTY, annotations={NASTY: NASTY})
+    await push_image(client, "app", None, artifactType=NASTY[:60], subject=image)
+    platform = {"os": NASTY, "architecture": NASTY}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [image | {"platform": platform}]}
+    await push(client, "app", "2", index)
+    for path in ("/", "/r/app", "/r/app:1", "/r/app:2"):
+        page = await get(client, path)
+        assert page.count("img") == 0
+        assert "\u202e" not in "".join(page.text)
+    assert any("<script>alert" in text for text in (await get(client, "/r/app:1")).text)
+
+
+@given(st.text(), st.text())
+def test_nothing_gets_out_of_its_element(text, value):
+    """Whatever the text, there is one element with one attribute and that text."""
+    reader = Reader(element("p", text, title=value))
+    assert [tag for tag, _ in reader.tags] == ["p"]
+    assert list(reader.tags[0][1]) == ["title"]
+    assert isinstance(escape(text), Markup)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":'
+        b'"application/vnd.oci.image.config.v1+json","digest":"sha256:'
+        + b"0" * 64
+        + b'","size":2},"layers":[]}',
+        b'{"mediaType":"application/x-unknown","x":"<b>"}',
+        b'{"schemaVersion":2,"manifests":[],"annotations":{"a":["b"]}}',
+    ],
+)
+async def test_odd_manifests_are_shown_as_far_as_possible(aiohttp_client, raw):
+    """Missing configurations, unknown types and odd members are no failure."""
+    client = await aiohttp_client(create_app(RegistryConfig(verify_references=False), MemoryStore()))
+    answer = await client.put("/v2/a/manifests/1", data=raw)
+    assert answer.status == 201, await answer.text()
+    await get(client, "/r/a")
+    await get(client, "/r/a:1")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/r/none",
+        "/r/A",
+        "/r/app:none",
+        "/r/app@sha256:0",
+        "/r/../x",
+        "/r/app:..",
+        "/r/a%00b",
+        "/r/app@x:y",
+        "/r/%3Cb%3E",
+    ],
+)
+async def test_what_is_not_there(client, path):
+    """A page that says so, with the status for it."""
+    await push_image(client, "app", "1")
+    answer = await client.get(path)
+    assert answer.status == 404
+    if answer.content_type == "text/html":
+        assert "Not found" in Reader(await answer.text()).text
+
+
+async def test_long_lists_have_pages(client):
+    """Each leads to the next one, and together they are everything."""
+    for number in range(60):
+        await push_image(client, f"r{number:02}", "1", sizes=(1, 2))
+        await push_image(client, "many", f"t{number:02}", sizes=(1, 2))
+    for start, wanted in (("/", 61), ("/r/many", 60)):
+        seen, path = [], start
+        while path:
+            page = await get(client, path)
+            following = [link for link in page.links if "?after=" in link]
+            seen += [link for link in page.links if re.fullmatch(r"/r/(r\d\d|many|many:t\d\d)", link)]
+            path = following[0] if following else None
+        entries = {link for link in seen if start == "/" or ":" in link}
+        assert len(entries) == wanted
+
+
+@pytest.fixture
+def htpasswd(tmp_path):
+    path = tmp_path / "htpasswd"
+    encoded = bcrypt.hashpw(b"pw", bcrypt.gensalt(4)).decode()
+    path.write_text(f"ann:{encoded}\nbob:{encoded}\n")
+    return str(path)
+
+
+RULES = (
+    Rule(repositories="**", allow=("admin",), users=("ann",)),
+    Rule(repositories="team/**", allow=("pull",), users=("bob",)),
+    Rule(repositories="public/*", allow=("pull", "catalog"), users=("*",), anonymous=True),
+)
+
+
+async def test_rights_hold_here_too(aiohttp_client, htpasswd):
+    """Lists, tags and manifests; what may not be seen answers like what does not exist."""
+    store = MemoryStore()
+    free = await aiohttp_client(create_app(RegistryConfig(), store))
+    for name in ("team/app", "public/app", "hidden"):
+        await push_image(free, name, "1")
+    config = RegistryConfig(auth=TokenAuth(htpasswd=htpasswd), rights=RULES)
+    client = await aiohttp_client(create_app(config, store))
+    ann = {"Authorization": aiohttp.encode_basic_auth("ann", "pw")}
+    bob = {"Authorization": aiohttp.encode_basic_auth("bob", "pw")}
+    links = (await get(client, "/")).links
+    assert "/r/public/app" in links
+    assert "/login" in links
+    assert not [link for link in links if "team" in link or "hidden" in link]
+    assert "/r/hidden" in (await get(client, "/", headers=ann)).links
+    assert "/r/team/app" not in (await get(client, "/", headers=bob)).links
+    await get(client, "/r/team/app:1", headers=bob)
+    answers = {}
+    for name in ("hidden", "missing"):
+        for suffix in ("", ":1", "@sha256:" + "0" * 64):
+            page = await get(client, f"/r/{name}{suffix}", 404, headers=bob)
+            answers[name, suffix] = page.text
+            answer = await client.get(f"/r/{name}{suffix}")
+            assert answer.status == 401
+            assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+    assert answers["hidden", ":1"] == answers["missing", ":1"]
+    wrong = {"Authorization": aiohttp.encode_basic_auth("bob", "no")}
+    await get(client, "/", 401, headers=wrong)
+    assert (await client.get("/login")).status == 401
+    answer = await client.get("/login", headers=bob, allow_redirects=False)
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+
+
+async def test_a_private_registry_asks_at_once(aiohttp_client, htpasswd):
+    """Where anonymous callers may see nothing, the first page asks who they are."""
+    config = RegistryConfig(auth=BasicAuth(htpasswd=htpasswd))
+    client = await aiohttp_client(create_app(config, MemoryStore()))
+    page = await get(client, "/", 401)
+    assert "Please sign in" in page.text
+
+
+async def test_prefixes(aiohttp_client):
+    """Links stay below the path that the proxy or the settings name; images need none."""
+    config = RegistryConfig(trust_proxy=True, page_base_path="/own", page_title='A "B" <c>')
+    client = await aiohttp_client(create_app(config, MemoryStore()))
+    await push_image(client, "app", "1")
+    for headers, prefix in (({}, "/own"), ({"X-Forwarded-Prefix": "/images/x"}, "/images/x")):
+        for path in ("/", "/r/app", "/r/app:1"):
+            page = await get(client, path, headers=headers)
+            assert all(link.startswith((f"{prefix}/", "#")) for link in page.links)
+            styles = [attrs["href"] for tag, attrs in page.tags if tag == "link"]
+            assert f"{prefix}/style.css" in styles
+    with pytest.raises(InvalidConfiguration, match="base path"):
+        RegistryConfig(page_base_path="//evil")
+
+
+async def test_the_page_can_be_turned_off(aiohttp_client):
+    """Then there is nothing at its addresses."""
+    client = await aiohttp_client(create_app(RegistryConfig(page=False), MemoryStore()))
+    for path in ("/", "/r/a", "/login", "/style.css"):
+        assert (await client.get(path)).status == 404
+
+
+async def test_storage_use_is_for_administrators(aiohttp_client, tmp_path, htpasswd):
+    """In words and as a meter."""
+    store = FilesystemStore(str(tmp_path / "root"))
+    config = RegistryConfig(root=str(tmp_path / "root"), auth=TokenAuth(htpasswd=htpasswd), rights=RULES)
+    client = await aiohttp_client(create_app(config, store))
+    ann = {"Authorization": aiohttp.encode_basic_auth("ann", "pw")}
+    page = await get(client, "/", headers=ann)
+    assert page.count("meter") == 1
+    assert any("are in use on the storage" in text for text in page.text)
+    assert (await get(client, "/")).count("meter") == 0
+    await client.close()
+    store.close()
+
+
+def test_colours_can_be_read():
+    """Text, links and what is less important have a contrast of at least 4.5 in both schemes."""
+    css = (Path(__file__).resolve().parents[4] / "registry/server/page.css").read_text()
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        colours = dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", block))
+        for back in ("back", "raised"):
+            for text, least in (("text", 7), ("soft", 4.5), ("link", 4.5), *((f"l{n}", 3) for n in range(6))):
+                light, dark = sorted((luminance(colours[text]), luminance(colours[back])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= least, (text, back)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (9_949, "9.9 kB"),
+        (10_400, "10 kB"),
+        (999_600, "1.0 MB"),
+        (3e15, "3000 TB"),
+    ],
+)
+def test_sizes(size, text):
+    """Two digits are enough."""
+    assert size_text(size) == text
+
+
+def test_kinds_of_artifacts():
+    """Words for the types that are in use."""
+    assert kind_of("application/vnd.dev.cosign.artifact.sig.v1+json") == "Signature"
+    assert kind_of("application/vnd.cyclonedx+json") == "SBOM (CycloneDX)"
+    assert kind_of("application/vnd.in-toto+json") == "Attestation"
+    assert kind_of("application/x") == "Artifact"
