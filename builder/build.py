@@ -7,7 +7,7 @@ here waits or is told to anybody, and neither asyncio nor what performs steps is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -61,19 +61,7 @@ async def build(
     fetcher = Fetcher(host, sink, contexts)
     try:
         dockerfile = _parsed(request)
-        named = read_named(request.build_contexts)
-        for name, value in named.items():
-            if isinstance(value, NamedDirectory):
-                contexts[name] = await _named_context(value.value, host, fetcher)
-        graph = await plan(
-            dockerfile,
-            request,
-            contexts,
-            host.resolver,
-            platform=request.platform or local_platform(),
-            remotes=fetcher,
-            named=named,
-        )
+        graph = await plan_request(dockerfile, request, host, contexts, fetcher)
         for context in contexts.values():
             context.save()
         results = Recall(graph, host, sink).everything(graph)
@@ -94,6 +82,42 @@ async def build(
         fetcher.close()
     result = _finished(request, graph, results, host)
     return replace(result, looked=contexts[""].looked) if "" in contexts else result
+
+
+async def plan_request(
+    dockerfile: Dockerfile,
+    request: BuildRequest,
+    host: Host,
+    contexts: MutableMapping[str, BuildContext],
+    fetcher: Fetcher,
+) -> BuildGraph:
+    """
+    Plan a build with everything that its request names.
+
+    Args:
+        dockerfile: what to build.
+        request: how.
+        host: the effects.
+        contexts: build contexts by name; those that the request names are opened and added.
+        fetcher: gets what is taken from the network.
+
+    Raises:
+        DockerfileError: something is wrong in the Dockerfile.
+        BuildError: something that is named cannot be had or used.
+    """
+    named = read_named(request.build_contexts)
+    for name, value in named.items():
+        if isinstance(value, NamedDirectory):
+            contexts[name] = await _named_context(value.value, host, fetcher)
+    return await plan(
+        dockerfile,
+        request,
+        contexts,
+        host.resolver,
+        platform=request.platform or local_platform(),
+        remotes=fetcher,
+        named=named,
+    )
 
 
 def _parsed(request: BuildRequest) -> Dockerfile:

@@ -34,6 +34,7 @@ from .context import BuildContext
 from .errors import ChecksFailed, InvalidOption
 from .host import Resolver
 from .lowering.arguments import global_arguments
+from .named import read_named
 from .request import BuildRequest
 from .stage_checks import Known, check_stages
 from .stages import Stages
@@ -74,7 +75,7 @@ async def check(
     target = request.target or dockerfile.stages[-1].name or ""
     arguments = global_arguments(dockerfile, request.build_args, target=target, platform=platform, build=here)
     check_text(dockerfile, linter, arguments, platform=platform, build=here)
-    stages = Stages(dockerfile, arguments, platform)
+    stages = Stages(dockerfile, arguments, platform, read_named(request.build_contexts))
     wanted = [stages.target(request.target)] if request.target else dockerfile.stages
     drafts = await find_stages(
         stages, [stage.index for stage in wanted], resolver, ask=True, pull=request.pull

@@ -22,6 +22,7 @@ from oci_image.platform import Platform, local_platform
 from .host import Resolver
 from .lowering.arguments import global_arguments
 from .lowering.state import StageState
+from .named import read_named
 from .request import BuildRequest
 from .stages import Stages
 from .survey import StageSurvey, Surveyor, find_stages
@@ -104,7 +105,12 @@ async def outline(
     arguments = global_arguments(
         dockerfile, request.build_args, target=target.name or "", platform=platform, build=here
     )
-    drafts = await find_stages(Stages(dockerfile, arguments, platform), [target.index], resolver, ask=False)
+    drafts = await find_stages(
+        Stages(dockerfile, arguments, platform, read_named(request.build_contexts)),
+        [target.index],
+        resolver,
+        ask=False,
+    )
     surveys = Surveyor(dockerfile, request, arguments).survey(drafts)
     if drafts.mistakes:
         raise drafts.mistakes[0]

@@ -194,18 +194,11 @@ def _targets(question: _Question) -> int:
 
 
 def _plan(question: _Question) -> int:
+    from ..build import plan_request
     from ..graph_text import describe_graph, graph_json
-    from ..plan import plan
 
     with question.effects() as (host, contexts, fetcher):
-        work = plan(
-            question.dockerfile,
-            question.request,
-            contexts,
-            host.resolver,
-            platform=question.platform,
-            remotes=fetcher,
-        )
+        work = plan_request(question.dockerfile, question.request, host, contexts, fetcher)
         graph = drive(work, _run)
     is_json = question.call.is_json
     _say(json.dumps(graph_json(graph), indent=1) + "\n" if is_json else describe_graph(graph))

@@ -108,6 +108,15 @@ def test_plan(pybuild, context):
     assert pybuild("images", "-q").stdout == ""
 
 
+def test_what_stands_in_for_names(pybuild, context, tmp_path):
+    """--build-context counts for checks, outlines and plans as for builds."""
+    (context / "Dockerfile").write_text("FROM nowhere.invalid/x\nARG A=1\nCOPY --from=other f /f\n")
+    named = ["--build-context", f"nowhere.invalid/x={tmp_path}", "--build-context", f"other={context}"]
+    assert "no warnings" in pybuild("--check", *named, context).stdout
+    assert "load build context other" in pybuild("--plan", *named, context).stdout
+    assert "A           1" in pybuild("--call=outline", *named, context).stdout
+
+
 def test_calls_touch_no_files(pybuild, context, tmp_path):
     """What a build would write stays as it is."""
     (tmp_path / "iid").write_text("before")

@@ -97,10 +97,6 @@ def main(arguments: list[str]) -> int:
 
         call = Call(method=PLAN, is_json=args.progress == "json") if args.plan else parse_call(args.call)
         if call.method != "build":
-            if args.build_context:
-                from ...errors import Unsupported
-
-                raise Unsupported(f"--build-context is for builds, not for {call.method}")
             return answer(call, request, settings, progress=args.progress)
     return build(request, args, settings, read_granted(args, environment), key=same_key)
 
