@@ -542,7 +542,7 @@ def test_arguments_that_are_not_in_the_key_only_report(project):
     """Each option of the verb is in the key, keeps a call from being replayed, or only says how to report."""
     in_key = {"tag", "build_arg", "target", "platform", "label", "network", "context", "file"}
     in_key |= {"add_host", "allow"}
-    never = {"no_cache", "no_cache_filter", "pull", "push", "output", "plan", "call"}
+    never = {"no_cache", "no_cache_filter", "pull", "push", "output", "plan", "call", "build_context"}
     never |= {"secret", "ssh", "shm_size", "ulimit", "cgroup_parent"}
     reports = {"progress", "iidfile", "metadata_file", "root", "compression", "help"}
 
