@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib import resources
 
 from aiohttp import web
 
@@ -43,7 +42,8 @@ class _NotHere(RegistryError):
 
 def add_routes(app: web.Application) -> None:
     """Show the page at these addresses."""
-    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    with open(os.path.join(os.path.dirname(__file__), "page.css"), encoding="utf-8") as file:
+        style = file.read()
 
     async def show_style(_request: web.Request) -> web.StreamResponse:
         return web.Response(text=style, content_type="text/css", headers={"Cache-Control": "max-age=3600"})
