@@ -44,11 +44,10 @@ def read_inputs(args: argparse.Namespace, environment: Mapping[str, str]) -> Inp
     Raises:
         InvalidContext: the context or the Dockerfile cannot be read.
         InvalidOption: a build argument without a name.
-        Unsupported: a context that is not a directory of this machine.
     """
     context = _context(args.context)
     dockerfile, name, path = _dockerfile(args.file, context)
-    return Inputs(context, dockerfile, name, path, _build_args(args.build_arg, environment))
+    return Inputs(context, dockerfile, name, path, build_args(args.build_arg, environment))
 
 
 def ignore_file(inputs: Inputs) -> bytes | None:
@@ -68,29 +67,21 @@ def ignore_file(inputs: Inputs) -> bytes | None:
     return None
 
 
+def is_remote(context: str) -> bool:
+    """Whether a context has to be fetched, or read from standard input, before it is a directory."""
+    if os.path.isdir(context):
+        return False
+    is_scp = "@" in context and ":" in context.partition("@")[2]
+    return context == "-" or "://" in context or is_scp or context.startswith("github.com/")
+
+
 def _context(text: str) -> str:
-    if text == "-" or "://" in text or text.startswith(("git@", "github.com/")):
-        raise _unsupported_context(text)
     if not os.path.isdir(text):
         from ..errors import InvalidContext
 
         found = "is not a directory" if os.path.exists(text) else "does not exist"
         raise InvalidContext(f"the build context {text} {found}")
     return os.path.abspath(text)
-
-
-def _unsupported_context(text: str) -> Exception:
-    from ..errors import Unsupported
-
-    if text == "-":
-        return Unsupported(
-            "a build context from standard input is not supported",
-            hint="unpack it into a directory and name that",
-        )
-    return Unsupported(
-        f"a remote build context is not supported: {text}",
-        hint="clone or download it, then name the directory",
-    )
 
 
 def _dockerfile(file: str | None, context: str) -> tuple[bytes, str, str | None]:
@@ -131,7 +122,13 @@ def _bounded(raw: bytes, where: str) -> bytes:
     return raw
 
 
-def _build_args(texts: list[str], environment: Mapping[str, str]) -> dict[str, str]:
+def build_args(texts: list[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """
+    The values of ``--build-arg``; a bare name takes that of the environment.
+
+    Raises:
+        InvalidOption: a name is empty.
+    """
     pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -7,7 +7,10 @@ What fetches is loaded when the first thing has to be fetched.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from oci_image.digest import Digest
 
 from ..context import BuildContext, open_context
 from ..errors import InvalidContext
@@ -81,7 +84,7 @@ class Fetcher:
         )
         return self._files[source]
 
-    async def directory_of(self, address: str) -> str:
+    async def directory_of(self, address: str, *, keep_git_dir: bool = False) -> str:
         """
         The path of a directory with what is at an address: a git repository, or an archive behind a URL.
 
@@ -90,22 +93,38 @@ class Fetcher:
         """
         git = parse_git(address, context=True)
         if git is not None:
+            if keep_git_dir and git.keep_git_dir is None:
+                git = replace(git, keep_git_dir=True)
             return await self.check_out(git)
         file = await self.fetch_file(UrlSource(url=address))
         from ..perform.base import in_thread
-        from .archives import is_archive, unpack_context
+        from .archives import is_archive
 
-        directory = self._scratch.new_directory("context")
-
-        def unpack() -> None:
-            with self._host.blobs.open(file.digest) as stream:
+        def unpack() -> str:
+            with self.open_blob(file.digest) as stream:
                 start = stream.read(512)
             if not is_archive(start):
                 raise InvalidContext(f"{without_credentials(address)} is not an archive")
-            with self._host.blobs.open(file.digest) as stream:
-                unpack_context(stream, directory, user_namespace=self._host.user_namespace)
+            with self.open_blob(file.digest) as stream:
+                return self.unpacked(stream)
 
-        await in_thread(unpack)
+        return await in_thread(unpack)
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """The content of a file that was fetched; the caller closes it."""
+        return self._host.blobs.open(digest)
+
+    def unpacked(self, stream: BinaryIO) -> str:
+        """
+        The path of a new directory with what an archive holds (blocking).
+
+        Raises:
+            UnsafeLayer: the archive is broken, or breaks a rule.
+        """
+        from .archives import unpack_context
+
+        directory = self._scratch.new_directory("context")
+        unpack_context(stream, directory, user_namespace=self._host.user_namespace)
         return directory
 
     def open(self, directory: str) -> BuildContext:

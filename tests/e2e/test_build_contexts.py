@@ -18,7 +18,7 @@ def listed(pybuild, tmp_path, context, *flags, **kwargs):
     target.unlink(missing_ok=True)
     pybuild.build(context, "-o", f"type=tar,dest={target}", *flags, **kwargs)
     with tarfile.open(target) as tar:
-        return {m.name: tar.extractfile(m).read().decode() for m in tar if m.isreg()}
+        return {m.name: tar.extractfile(m).read().decode("utf-8", "replace") for m in tar if m.isreg()}
 
 
 def folder(path, files):
@@ -159,3 +159,85 @@ def test_a_repository_by_name(pybuild, tmp_path, repository):
     """Its files stand in for an image."""
     context = folder(tmp_path / "c", {"Dockerfile": "FROM scratch\nCOPY --from=repo f /\n"})
     assert listed(pybuild, tmp_path, context, "--build-context", f"repo={repository}#main:sub") == {"f": "F"}
+
+
+def test_an_archive_on_standard_input(pybuild, tmp_path):
+    """Compressed or not, with the Dockerfile anywhere in it and an ignore file."""
+    files = {"Dockerfile": "FROM scratch\nCOPY . /\n", "f": "F", "no": "", ".dockerignore": "no\n"}
+    for archive in (packed(files), gzip.compress(packed(files))):
+        found = listed(pybuild, tmp_path, "-", input=archive)
+        assert found["f"] == "F"
+        assert "no" not in found
+    archive = packed({"d/Other": "FROM scratch\nCOPY d/f /\n", "d/f": "F"})
+    assert listed(pybuild, tmp_path, "-", "-f", "d/Other", input=archive) == {"f": "F"}
+    again = pybuild.build("-", "-f", "d/Other", input=archive)
+    assert "CACHED" in again.stderr
+
+
+def test_a_dockerfile_on_standard_input(pybuild, tmp_path):
+    """Its context is empty; its errors have its name."""
+    found = listed(pybuild, tmp_path, "-", input=b"FROM scratch\nCOPY <<A /a\ntext\nA\nCOPY . /\n")
+    assert found == {"a": "text\n"}
+    done = pybuild.build("-", input=b"FROM scratch\nNONSENSE\n", check=False)
+    assert "Dockerfile:2" in done.stderr
+    with (tmp_path / "D").open("w+b") as file:
+        file.write(b"FROM scratch\nCOPY <<A /b\nA\n")
+        file.seek(0)
+        assert listed(pybuild, tmp_path, "-", stdin=file) == {"b": ""}
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "message"),
+    [
+        (b"", [], "standard input is empty"),
+        (b"FROM scratch\n", ["-f", "x"], "-f x: the context is itself the Dockerfile"),
+        (b"FROM scratch\n", ["-f", "-"], "cannot be the build context and the Dockerfile at once"),
+        (packed({"a": "b"}), [], "does not exist"),
+        (packed({"a": "b"}), ["-f", "../../x"], "outside of the build context"),
+        (packed({"../../evil": "b"}), [], "evil"),
+        (gzip.compress(packed({"a": "b"}))[:-30], [], "error:"),
+    ],
+)
+def test_what_standard_input_may_not_be(pybuild, content, flags, message):
+    """Each is an error that says what; nothing leaves the directory of the archive."""
+    done = pybuild.build("-", *flags, input=content, check=False)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+
+
+def test_a_dockerfile_that_is_a_link_out_of_the_archive(pybuild, tmp_path):
+    """It is not read."""
+    (tmp_path / "secret").write_text("FROM scratch\nLABEL secret=1\n")
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo("Dockerfile")
+        member.type, member.linkname = tarfile.SYMTYPE, str(tmp_path / "secret")
+        tar.addfile(member)
+    done = pybuild.build("-", input=out.getvalue(), check=False)
+    assert done.returncode == 1
+    assert "LABEL" not in done.stderr
+
+
+def test_a_repository_as_context(pybuild, tmp_path, repository):
+    """A part of it, another Dockerfile of it, its git directory on request."""
+    assert listed(pybuild, tmp_path, repository) == {
+        "Dockerfile": "FROM scratch\nCOPY . /\n",
+        "sub/Dockerfile": "FROM scratch\nCOPY f /from-sub\n",
+        "sub/f": "F",
+    }
+    assert listed(pybuild, tmp_path, f"{repository}#main:sub") == {"from-sub": "F"}
+    flags = ["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"]
+    assert ".git/HEAD" in listed(pybuild, tmp_path, repository, *flags)
+    done = pybuild.build(f"{repository}#none", check=False)
+    assert "has no ref none" in done.stderr
+
+
+def test_urls_as_context(pybuild, tmp_path, site):
+    """An archive, or a Dockerfile alone."""
+    root, url = site
+    (root / "a.tar").write_bytes(packed({"Dockerfile": "FROM scratch\nCOPY f /\n", "f": "F"}))
+    (root / "alone").write_text("FROM scratch\nCOPY <<A /a\nA\n")
+    assert listed(pybuild, tmp_path, f"{url}/a.tar") == {"f": "F"}
+    assert listed(pybuild, tmp_path, f"{url}/alone") == {"a": ""}
+    done = pybuild.build(f"{url}/none", check=False)
+    assert f"cannot fetch {url}/none: 404" in done.stderr

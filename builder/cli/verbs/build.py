@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ..inputs import read_inputs
+from ..inputs import Inputs, is_remote, read_inputs
 from ..replaying import record_key, replayed
 from ..roots import store_root
 
@@ -21,7 +21,9 @@ def parser() -> argparse.ArgumentParser:
         prog="pybuild", usage="pybuild [OPTIONS] CONTEXT", description=DESCRIPTION, formatter_class=formatter
     )
     add_root(p)
-    p.add_argument("context", metavar="CONTEXT", help="directory of the build context")
+    p.add_argument(
+        "context", metavar="CONTEXT", help='build context: a directory, git repository, URL or "-"'
+    )
     p.add_argument("-t", "--tag", action="append", default=[], metavar="NAME[:TAG]", help="name of the image")
     p.add_argument(
         "-f", "--file", metavar="FILE", help='Dockerfile (default CONTEXT/Dockerfile; "-" is stdin)'
@@ -76,10 +78,20 @@ def main(arguments: list[str]) -> int:
         # Gone before the build, so that a failed one never leaves the ID of an earlier image.
         _remove(args.iidfile)
     environment = dict(os.environ)
+    if is_remote(args.context):
+        from ..remotecontexts import fetched_inputs
+        from ..settings import Settings
+
+        with fetched_inputs(args, environment, Settings.read(args.root)) as inputs:
+            return _run(args, inputs, environment, "")
     inputs = read_inputs(args, environment)
     key = record_key(args, inputs, environment) if builds else ""
     if key and replayed(store_root(args.root, environment), key, args, inputs, environment):
         return 0
+    return _run(args, inputs, environment, key)
+
+
+def _run(args: argparse.Namespace, inputs: Inputs, environment: dict[str, str], key: str) -> int:
     # Everything else is loaded only now: above this line each import counts.
     from ..building import build
     from ..granted import read_granted
@@ -87,12 +99,11 @@ def main(arguments: list[str]) -> int:
     from ..settings import Settings
 
     def same_key() -> str:
-        now = record_key(args, inputs, environment)
-        return key if now == key else ""
+        return key if key and record_key(args, inputs, environment) == key else ""
 
     settings = Settings.read(args.root)
     request = read_request(args, inputs, settings)
-    if not builds:
+    if args.call != "build" or args.plan:
         from ..calling import PLAN, Call, answer, parse_call
 
         call = Call(method=PLAN, is_json=args.progress == "json") if args.plan else parse_call(args.call)

@@ -1,0 +1,129 @@
+"""
+Main build contexts that are no directory here: git repositories, files behind URLs, and standard input.
+
+They become a directory that goes with the call. What is no archive is the Dockerfile, with an empty context.
+Standard input is kept in a file in its place, so that it can be read again after the command line has entered
+a user namespace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from ..errors import InvalidContext, InvalidOption
+from ..sources.fetching import Fetcher
+from ..sources.remote import UrlSource, parse_git, without_credentials
+from .inputs import DOCKERFILE_LIMIT, Inputs, build_args, read_inputs
+from .settings import Settings
+
+_STDIN = "-"
+_START = 512
+
+
+@contextmanager
+def fetched_inputs(
+    args: argparse.Namespace, environment: Mapping[str, str], settings: Settings
+) -> Iterator[Inputs]:
+    """
+    What to build, as long as the block runs.
+
+    Raises:
+        BuildError: it is not to be had.
+        InvalidOption: flags contradict the context.
+    """
+    from ..local import LocalStore
+    from .progress.open import open_progress
+    from .reentry import Entry
+    from .wiring import open_host
+
+    if args.context == _STDIN and args.file == "-":
+        raise InvalidOption("standard input cannot be the build context and the Dockerfile at once")
+    if args.context == _STDIN:
+        _keep_standard_input()
+    Entry(settings).enter()
+    with (
+        open_progress(args.progress, sys.stderr, color=settings.color) as progress,
+        open_host(settings, LocalStore(settings.root), progress) as host,
+    ):
+        fetcher = Fetcher(host, progress, {})
+        try:
+            found = _found(args, fetcher, environment)
+        except BaseException:
+            fetcher.close()
+            raise
+    try:
+        yield _inputs(found, fetcher, args, environment)
+    finally:
+        fetcher.close()
+
+
+def _found(args: argparse.Namespace, fetcher: Fetcher, environment: Mapping[str, str]) -> str | bytes:
+    """The directory of a context, or the bytes of a Dockerfile."""
+    import asyncio
+
+    if args.context == _STDIN:
+        return _opened(sys.stdin.buffer, fetcher, "standard input")
+    if parse_git(args.context, context=True) is not None:
+        keep = build_args(args.build_arg, environment).get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "")
+        return asyncio.run(fetcher.directory_of(args.context, keep_git_dir=keep.lower() in ("1", "true")))
+    file = asyncio.run(fetcher.fetch_file(UrlSource(url=args.context)))
+    with fetcher.open_blob(file.digest) as stream:
+        return _opened(stream, fetcher, without_credentials(args.context))
+
+
+def _opened(stream: BinaryIO, fetcher: Fetcher, name: str) -> str | bytes:
+    from ..sources.archives import is_archive
+
+    start = stream.read(_START)
+    stream.seek(0)
+    if is_archive(start):
+        return fetcher.unpacked(stream)
+    raw = stream.read(DOCKERFILE_LIMIT + 1)
+    if not raw.strip():
+        raise InvalidContext(f"{name} is empty", hint="it should be a Dockerfile, or an archive with one")
+    return raw
+
+
+def _keep_standard_input() -> None:
+    """Put a file with its content in its place, to be read from the beginning; a file stays as it is."""
+    if sys.stdin.buffer.seekable():
+        sys.stdin.buffer.seek(0)
+        return
+    with tempfile.TemporaryFile() as spool:
+        while data := sys.stdin.buffer.read(1 << 20):
+            spool.write(data)
+        spool.flush()
+        spool.seek(0)
+        os.dup2(spool.fileno(), 0, inheritable=True)
+    sys.stdin = os.fdopen(0, closefd=False)
+
+
+def _inputs(
+    found: str | bytes, fetcher: Fetcher, args: argparse.Namespace, environment: Mapping[str, str]
+) -> Inputs:
+    values = build_args(args.build_arg, environment)
+    if isinstance(found, bytes):
+        if args.file:
+            raise InvalidOption(f"-f {args.file}: the context is itself the Dockerfile")
+        return Inputs(fetcher.new_directory("empty"), found, "Dockerfile", None, values)
+    written = args.file
+    if written and written != "-":
+        path = os.path.join(found, written)
+        if not os.path.realpath(path).startswith(f"{os.path.realpath(found)}/"):
+            raise InvalidContext(f"the Dockerfile {written} is outside of the build context")
+        args.file = path
+    args.context = found
+    inputs = read_inputs(args, environment)
+    if written:
+        inputs.name = written
+    elif inputs.path and os.path.realpath(inputs.path) != os.path.join(
+        os.path.realpath(found), os.path.basename(inputs.path)
+    ):
+        raise InvalidContext("the Dockerfile is a link; name the file that it leads to with -f")
+    return inputs
