@@ -113,7 +113,7 @@ ROWS = (
         "docker",
         ("user-name",),
         r"tree 'tmp/id': ",
-        "Since the mending of CVE-2023-25173 the main group is among the supplementary ones; 20.10 left it out.",
+        "Since CVE-2023-25173 was mended the main group is among the supplementary ones; 20.10 left it out.",
     ),
     # What `docker save` loses.
     Row(

@@ -136,7 +136,7 @@ class Buildah:
         }
 
     def __call__(self, verb, *args, check=True):
-        policy = () if verb in ("images", "rm") else ("--signature-policy", self.folder / "policy.json")
+        policy = () if verb == "rm" else ("--signature-policy", self.folder / "policy.json")
         return run(self.buildah, verb, *policy, *args, env=self.env, check=check)
 
     def load(self, archives):
@@ -169,3 +169,8 @@ class Buildah:
             document = json.loads((out / manifest["config"]["digest"].partition(":")[2]).read_text())
             images[name] = Built(document, trees.merge([cache[digest] for digest in digests]))
         return images
+
+    def close(self):
+        """Remove the containers that failed builds left, and the mount of the store."""
+        self("rm", "--all", check=False)
+        run("umount", self.folder / "root" / "overlay", check=False)

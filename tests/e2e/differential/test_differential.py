@@ -63,12 +63,14 @@ def results(request, tmp_path_factory, archives):
     (folder / "bases").mkdir()
     images = bases.write(archives / "busybox.tar", folder / "bases")
     (folder / "docker").mkdir()
+    buildah = peers.Buildah(folder / "buildah")
     daemon = Daemon(folder / "docker").start()
     try:
-        builders = [peers.Ours(pybuild), peers.Docker(daemon), peers.Buildah(folder / "buildah")]
+        builders = [peers.Ours(pybuild), peers.Docker(daemon), buildah]
         yield Results(_build_all(builders, images, chosen, folder))
     finally:
         daemon.stop()
+        buildah.close()
 
 
 def _build_all(builders, images, chosen, folder):
