@@ -50,7 +50,7 @@ ODD = {
 CONFIGURED = {
     "Env": [PATH, "A=base", "B=other", "EMPTY="],
     "User": "nobody",
-    "WorkingDir": "/work/base",
+    "WorkingDir": "/srv/base",
     "Entrypoint": ["/bin/entry", "x"],
     "Cmd": ["base", "cmd"],
     "Shell": ["/bin/sh", "-ec"],
