@@ -87,6 +87,8 @@ def _context(text: str) -> str:
 def _dockerfile(file: str | None, context: str) -> tuple[bytes, str, str | None]:
     if file == "-":
         raw = sys.stdin.buffer.read(DOCKERFILE_LIMIT + 1)
+        if os.geteuid() != 0:
+            _give_back(raw)
         return _bounded(raw, "standard input"), "-", None
     if file:
         path = file
@@ -101,6 +103,16 @@ def _dockerfile(file: str | None, context: str) -> tuple[bytes, str, str | None]
     except OSError as problem:
         raise _unreadable(path, problem, named=bool(file)) from problem
     return _bounded(raw, path), name, os.path.abspath(path)
+
+
+def _give_back(raw: bytes) -> None:
+    """Let standard input be read once more: an ordinary user's call may execute itself again."""
+    spool = os.memfd_create("stdin")
+    with os.fdopen(spool, "wb", closefd=False) as stream:
+        stream.write(raw)
+    os.lseek(spool, 0, os.SEEK_SET)
+    os.dup2(spool, 0, inheritable=True)
+    os.close(spool)
 
 
 def _unreadable(path: str, problem: OSError, *, named: bool) -> Exception:

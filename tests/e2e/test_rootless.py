@@ -179,6 +179,14 @@ def test_build_and_run(ordinary, context):
     assert temporary(ordinary.root) == []
 
 
+def test_dockerfile_on_standard_input(ordinary, context):
+    """A Dockerfile that is piped in survives the entry into the user namespace."""
+    folder = context("")
+    ordinary.build(folder, "-t", "piped", "-f", "-", input=b"FROM busybox\nRUN echo piped > /p\n")
+
+    assert ordinary("run", "piped", "cat", "/p").stdout == "piped\n"
+
+
 def test_other_owners(ordinary, context):
     """COPY --chown always works; chown in RUN needs subordinate ids, and says so when there are none."""
     text = "FROM busybox\nCOPY --chown=1:65534 Dockerfile /copied\n"
