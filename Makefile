@@ -8,9 +8,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 APT_RUN = python3-venv busybox-static mmdebstrap uidmap
 APT_TEST = $(APT_RUN) buildah podman skopeo umoci docker.io docker-registry runc crun iptables nftables \
-	iproute2 netavark containernetworking-plugins fuse-overlayfs attr libcap2-bin git slirp4netns chromium
+	iproute2 netavark containernetworking-plugins fuse-overlayfs attr libcap2-bin git slirp4netns chromium \
+	openssh-client openssl passwd pigz zstd xz-utils bzip2 curl gcc libc6-dev
 
-.PHONY: demo test lint clean packages-run packages-test
+.PHONY: demo test clean packages-run packages-test
 
 demo: packages-run $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/demo.py
