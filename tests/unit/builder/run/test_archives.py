@@ -106,6 +106,7 @@ def test_copy_does_not_unpack(bench):
         b"\x1f\x8b\x08garbage",
         b"",
     ],
+    ids=range(8),
 )
 def test_what_is_no_archive_is_copied(bench, data):
     """A gzip file of something else, an empty archive and a broken one stay files."""
