@@ -103,8 +103,8 @@ async def test_umask_and_signals_are_default(linux: LinuxSandbox, lab: Lab) -> N
     """The program starts with umask 0022 and ignores no signal."""
     result = await run(linux, lab.spec("grep", "-E", "Umask|SigIgn|SigBlk", "/proc/self/status"))
     umask, *masks = result.out.split()[1::2]
-    # The C library keeps signals 32 and 33 to itself; its posix_spawn(3) leaves 32 ignored in whoever it starts
-    # (make starts us so), and no program can change that through it.
+    # The C library keeps signals 32 and 33 to itself; its posix_spawn(3) leaves 32 ignored in whoever it
+    # starts (make starts us so), and no program can change that through it.
     own = 0b11 << 31
     assert umask == "0022"
     assert [int(mask, 16) & ~own for mask in masks] == [0, 0]
