@@ -72,20 +72,20 @@ def remove_leftovers(directory: str) -> int:
     removed = 0
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.startswith(TEMPORARY_PREFIX) and _is_abandoned(entry.path):
-                with suppress(OSError):
-                    os.unlink(entry.path)
-                    removed += 1
+            if entry.name.startswith(TEMPORARY_PREFIX):
+                removed += _remove_abandoned(entry.path)
     return removed
 
 
-def _is_abandoned(path: str) -> bool:
+def _remove_abandoned(path: str) -> bool:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Under the lock: its maker, who may be about to take it, sees then that the file is gone.
+        os.unlink(path)
     except OSError:
         return False
     finally:
