@@ -30,7 +30,7 @@ from .base import Supplies, checkpoint, identities, in_thread, perform
 from .draft import Draft
 from .items import Item, context_items, fetched_item, inline_item
 from .layers import write_layer
-from .owners import Owner, find_owner, parse_mode
+from .owners import Owner, find_owner, is_numeric, parse_mode
 from .selections import selection_digest
 from .stepfiles import StepFiles, tree_of
 
@@ -40,7 +40,7 @@ _ACCOUNTS_LIMIT = 16 << 20
 @perform.register
 async def _(op: CopyFiles, inputs: Sequence[Snapshot], step: Step, supplies: Supplies) -> Snapshot:
     del step
-    for snapshot in inputs:
+    for snapshot in inputs if _needs_files_below(op) else inputs[1:]:
         await supplies.host.layers.ensure(snapshot.layers)
     return await in_thread(copy_files, op, inputs, supplies)
 
@@ -71,13 +71,13 @@ async def _(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) -> tu
 
 def copy_files(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) -> Snapshot:
     """
-    Do a COPY or ADD (blocking; the layers of all inputs are in the store).
+    Do a COPY or ADD (blocking; the layers of all inputs that it looks into are in the store).
 
     Raises:
         BuildError: a source is missing, or something cannot be put where it should go.
     """
     host = supplies.host
-    tree = tree_of(inputs[0], host.layers)
+    tree = tree_of(inputs[0], host.layers) if _needs_files_below(op) else LayerTree([])
     with ExitStack() as resources:
         below = LayerTree([]) if op.link else tree
         copying = _Copying(op, below, _owner(op.owner, tree), lambda: _new_file(host.state, resources))
@@ -90,6 +90,11 @@ def copy_files(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) ->
             copying.draft.write(writer, checkpoint)
 
         return inputs[0].with_layer(write_layer(host.blobs, host.layers, fill))
+
+
+def _needs_files_below(op: CopyFiles) -> bool:
+    """Whether it matters what its destination is, or who: not with --link and an owner given by numbers."""
+    return not op.link or bool(op.owner) and not is_numeric(op.owner)
 
 
 def make_directory(op: MakeDir, snapshot: Snapshot, supplies: Supplies) -> Snapshot:

@@ -49,6 +49,11 @@ def find_owner(text: str, read: ReadFile) -> Owner:
     return Owner(uid, gid)
 
 
+def is_numeric(text: str) -> bool:
+    """Whether ``user[:group]`` is numbers only, so that no account has to be looked up."""
+    return all(part.isascii() and part.isdecimal() for part in text.split(":"))
+
+
 def _user(user: str, read: ReadFile) -> tuple[int, int]:
     number = _number(user)
     if number is not None:

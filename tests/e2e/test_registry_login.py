@@ -60,26 +60,3 @@ def test_skopeo_logs_in(busybox, guarded):
     skopeo("copy", "--dest-tls-verify=false", "--dest-creds", "ann:secret", layout, target)
     told = skopeo("inspect", "--tls-verify=false", target)
     assert json.loads(told.stdout)["Architecture"]
-
-
-def test_base_is_not_downloaded_without_need(busybox, registry, tmp_path):
-    """Metadata upon a remote base fetches no layer; RUN upon it does, once."""
-    name = f"{registry.name}/base:1"
-    busybox("tag", "busybox", name)
-    busybox("push", name)
-    manifest = json.loads(registry.get("/v2/base/manifests/1"))
-    layer = manifest["layers"][0]["digest"].removeprefix("sha256:")
-
-    from tests.e2e.support import Pybuild
-
-    fresh = Pybuild(tmp_path / "fresh")
-    (tmp_path / "c").mkdir()
-    dockerfile = tmp_path / "c" / "Dockerfile"
-    dockerfile.write_text(f"FROM {name}\nENV A=1\nLABEL b=2\n")
-    fresh.build(tmp_path / "c", "-t", "lazy")
-    assert not (fresh.root / "blobs" / "sha256" / layer).exists()
-
-    dockerfile.write_text(f"FROM {name}\nRUN echo x > /x\n")
-    fresh.build(tmp_path / "c", "-t", "eager")
-    assert (fresh.root / "blobs" / "sha256" / layer).exists()
-    assert fresh("run", "lazy", "echo", "fetched").stdout == "fetched\n"
