@@ -1,8 +1,8 @@
 """
 A registry inside another program, above all in tests: ``with Registry() as url:``.
 
-Invariants: it runs in a thread with an event loop of its own, so callers need no asyncio; it listens before
-the block is entered and is gone after it.
+Invariants: it runs in a thread with an event loop of its own, so callers need no asyncio and no loop of theirs
+is held up; it listens before the block is entered and is gone after it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _START_SECONDS = 30.0
 
 class Registry:
     """
-    A registry server for the time of a ``with`` block, whose value is its URL.
+    A registry server for the time of a ``with`` or ``async with`` block, whose value is its URL.
+
+    It serves one block; make another one for the next.
 
     Args:
         config: the settings; by default any free port of the loopback address and content in memory.
@@ -52,7 +54,14 @@ class Registry:
         """Host and port, as image references start."""
         return self.url.partition("://")[2]
 
+    @property
+    def certificate(self) -> str:
+        """The file of the certificate that clients must trust; empty without TLS."""
+        return self._config.tls.certificate if self._config.tls is not None else ""
+
     def __enter__(self) -> str:
+        if self._thread.ident is not None:
+            raise RegistryError("this registry was started before", hint="make another one for each block")
         self._thread.start()
         if not self._started.wait(_START_SECONDS):
             raise RegistryError("the embedded registry did not start in time")
@@ -67,6 +76,14 @@ class Registry:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+
+    async def __aenter__(self) -> str:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, value, trace)
 
     def _run(self) -> None:
         try:
