@@ -25,7 +25,7 @@ from .loop import needs_loop
 from .named import NamedDirectory, read_named
 from .ops import Exec
 from .plan import plan
-from .recall import Recall, Results
+from .recall import Recall, Results, recalled
 from .request import Bounds, BuildRequest, BuildResult
 from .sources.fetching import Fetcher
 from .sources.remote import is_url, parse_git
@@ -81,7 +81,11 @@ async def build(
             context.close()
         fetcher.close()
     result = _finished(request, graph, results, host)
-    return replace(result, looked=contexts[""].looked) if "" in contexts else result
+    return replace(
+        result,
+        looked=contexts[""].looked if "" in contexts else None,
+        recalled=recalled(graph, host) if not contexts.keys() - {""} else None,
+    )
 
 
 async def plan_request(

@@ -13,11 +13,29 @@ from dataclasses import dataclass, replace
 from oci_image.digest import Digest
 
 from .cache import CacheRecord, is_complete
-from .events import EventSink, StepCached
+from .events import Event, EventSink, StepCached
 from .graph import BuildGraph, Step
 from .host import Host
-from .ops import BaseImage
+from .ops import BaseImage, CopyFiles, FetchedSource
 from .snapshots import Snapshot
+
+
+def recalled(graph: BuildGraph, host: Host) -> tuple[Step, ...] | None:
+    """
+    The steps that the next build of the graph would report as cached, in its order.
+
+    None when it would not find every result, or would have to fetch something before it could look.
+    """
+    for step in graph.steps():
+        if isinstance(step.op, CopyFiles) and any(isinstance(s, FetchedSource) for s in step.op.sources):
+            return None
+    steps: list[Step] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, StepCached):
+            steps.append(event.step)
+
+    return tuple(steps) if Recall(graph, host, note).everything(graph) is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,9 @@
 """
 Recorded builds: the write side. What a build depended on and came to, for `replay` to answer the next call.
 
-Only builds in which every step was cached and nothing had to be waited for are recorded: what they print is
-then the same every time, and no registry was asked. A record is never written when something that the build
-looked at is so young that a change within the granularity of the clock could hide (see `statcache`).
+A build is recorded when the next one like it would be all cached and would wait for nothing: what that one
+prints is the same every time, and no registry is asked. A record is never written when something that the
+build looked at is so young that a change within the granularity of the clock could hide (see `statcache`).
 Records are files that appear as wholes, bounded in number; losing them costs time only.
 """
 
@@ -28,8 +28,6 @@ from oci_image.reference import Reference
 
 from . import replay
 from .errors import BuildError
-from .events import Event, EventSink, StepCached
-from .graph import Step
 from .listing import Folder, Looked, Node
 from .local import LocalStore
 from .request import BuildResult
@@ -47,7 +45,7 @@ class _Unrecordable(Exception):
 
 class Watch:
     """
-    Notes what a build uses and reports, for its record.
+    Notes which base images a build uses, for its record.
 
     Args:
         began_ns: a time before anything was looked at, in ns since the epoch.
@@ -56,24 +54,10 @@ class Watch:
     def __init__(self, began_ns: int) -> None:
         self.began_ns = began_ns
         self.bases: dict[tuple[Reference, Platform], Digest] = {}
-        self.steps: list[Step] = []
-        self.other_events = False
 
     def over(self, host: Host) -> Host:
         """The same effects, watched."""
         return replace(host, resolver=_WatchedResolver(host.resolver, self))
-
-    def sink(self, sink: EventSink) -> EventSink:
-        """The same sink, watched."""
-
-        def watched(event: Event) -> None:
-            if isinstance(event, StepCached):
-                self.steps.append(event.step)
-            else:
-                self.other_events = True
-            sink(event)
-
-        return watched
 
 
 class _WatchedResolver:
@@ -88,7 +72,10 @@ class _WatchedResolver:
         return image
 
     async def resolve(self, reference: Reference, platform: Platform, *, pull: bool) -> Image:
-        return await self._inner.resolve(reference, platform, pull=pull)
+        image = await self._inner.resolve(reference, platform, pull=pull)
+        # From now on it may be a local one; whether it is, the record asks.
+        self._watch.bases[reference, platform] = image.manifest.digest
+        return image
 
 
 def record(
@@ -102,7 +89,7 @@ def record(
     key: Callable[[], str],
 ) -> bool:
     """
-    Record a build that was all cached; whether it was recorded. Never an error.
+    Record a build that an equal one would find all cached; whether it was recorded. Never an error.
 
     Args:
         store: where the image is.
@@ -145,7 +132,7 @@ def forget(state: str) -> None:
 def _dependencies(
     store: LocalStore, resolver: Resolver, watch: Watch, result: BuildResult, context: str
 ) -> dict[str, Any]:
-    if watch.other_events or result.cached != result.steps:
+    if result.recalled is None:
         raise _Unrecordable
     folders, paths = result.looked or Looked({}, {})
     latest = watch.began_ns - RACY_NS
@@ -159,7 +146,7 @@ def _dependencies(
         ],
         "steps": [
             (str(step.digest), step.origin.title, step.origin.span.start_line if step.origin.span else None)
-            for step in watch.steps
+            for step in result.recalled
         ],
     }
 

@@ -16,6 +16,7 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 
 if TYPE_CHECKING:
+    from .graph import Step
     from .listing import Looked
 
 DEFAULT_EPOCH = 315_532_800
@@ -89,7 +90,9 @@ class BuildResult:
     What a build made.
 
     `pushed` maps each pushed name to the digest of its manifest; `steps` counts all steps, `cached` those
-    whose earlier result was reused. `looked` is what the plan depends on in the build context.
+    whose earlier result was reused. `looked` is what the plan depends on in the build context; `recalled` the
+    steps that an equal build would report as cached now, None when it would have to run, ask or fetch
+    something.
     """
 
     image: Image
@@ -99,3 +102,4 @@ class BuildResult:
     cached: int = 0
     warnings: tuple[str, ...] = ()
     looked: Looked | None = field(default=None, compare=False, repr=False)
+    recalled: tuple[Step, ...] | None = field(default=None, compare=False, repr=False)

@@ -1,7 +1,10 @@
 """Recorded builds: what lets a record be written, what it survives, and that a replay tells the same."""
 
 import argparse
+import contextlib
+import functools
 import hashlib
+import http.server
 import json
 import os
 import pty
@@ -11,6 +14,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,6 +27,20 @@ from builder.cli.replaying import record_key
 from builder.cli.verbs.build import parser
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """The address of a server for the files of a folder."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Project:
@@ -62,8 +80,7 @@ class Project:
         return replay.find(str(self.root), key, inputs.context) if key else None
 
     def recorded(self, *flags):
-        """Build until there is a record, and return the image ID."""
-        self.build(*flags)
+        """Build so that there is a record, and return the image ID."""
         image, _ = self.build(*flags)
         assert self.record(*flags) is not None
         time.sleep(0.02)  # whatever happens next gets another time from the filesystem's clock
@@ -92,14 +109,42 @@ def project(tmp_path, capfd, monkeypatch):
     return made
 
 
-def test_the_second_cached_build_is_recorded(project):
-    """A build that had to run leaves no record; the next one, all cached, does, and is answered from it."""
+def test_the_first_build_is_recorded(project):
+    """A build that had to run says what the next one would come to, which is answered from that."""
     first, _ = project.build()
-    assert project.record() is None
 
-    second, _ = project.build()
-    assert project.record()["answer"]["id"] == second == first
+    record = project.record()
+    assert record["answer"]["id"] == first
+    assert record["answer"]["steps"] == {"total": 2, "cached": 2}
     assert project.build()[0] == first
+
+
+def test_a_build_of_several_stages_is_recorded_as_it_is_planned(project):
+    """What a record tells of the steps is what a cached build without one tells."""
+    project.write(
+        "Dockerfile",
+        "FROM scratch AS one\nCOPY a.txt /\nFROM scratch AS two\nCOPY src /src\n"
+        "FROM one\nCOPY --from=two /src /src\nWORKDIR /work\n",
+    )
+    project.build("--progress", "plain")
+    steps = project.record()["steps"]
+
+    project.forget()
+    project.build("--progress", "plain")
+
+    assert project.record()["steps"] == steps
+    assert len(steps) == 5
+
+
+def test_a_file_that_has_to_be_fetched_is_not_recorded(project, tmp_path):
+    """Whether the file behind a URL is still the same only its server knows."""
+    with serving(tmp_path) as address:
+        (tmp_path / "served").write_text("content")
+        project.write("Dockerfile", f"FROM scratch\nADD {address}/served /\n")
+        project.build()
+        project.build()
+
+    assert project.record() is None
 
 
 CHANGES = {
@@ -338,7 +383,6 @@ def test_young_files_are_never_recorded(project, monkeypatch):
 
 def test_a_change_during_the_build_is_not_recorded(project, monkeypatch):
     """The stamps of a record are those that the plan saw, not those of the moment when it is written."""
-    project.build()
     calls = []
 
     def key(args, inputs, environment):
@@ -357,7 +401,6 @@ def test_a_change_during_the_build_is_not_recorded(project, monkeypatch):
 
 def test_an_ignore_file_that_changes_during_the_build_prevents_a_record(project, monkeypatch):
     """The key of a record covers the rules that the build went by."""
-    project.build()
     calls = []
 
     def key(args, inputs, environment):
