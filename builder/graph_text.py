@@ -24,6 +24,7 @@ from .ops import (
     Scratch,
     Source,
     StepSource,
+    UnfetchedSource,
     canonical,
 )
 
@@ -32,11 +33,13 @@ def describe_graph(graph: BuildGraph) -> str:
     """The plan as text: each step with its inputs and what it does, then what the image is configured to."""
     numbers = {step: number for number, step in enumerate(graph.steps(), 1)}
     lines: list[str] = []
+    final: dict[Step, bool] = {}
     for step, number in numbers.items():
         inputs = ", ".join(f"#{numbers[inner]}" for inner in step.inputs)
         lines.append(f"#{number} {step.origin.title}" + (f"  (on {inputs})" if inputs else ""))
         lines.extend(f"    {line}" for line in _describe(step.op))
-        lines.append(f"    key {step.digest.short}" + ("  never reused" if step.origin.no_cache else ""))
+        key = step.digest.short if _is_final(step, final) else "not known before everything is fetched"
+        lines.append(f"    key {key}" + ("  never reused" if step.origin.no_cache else ""))
     for target in graph.targets:
         lines.append(f"image {target.name or 'of the last stage'}: #{numbers[target.head]}")
         config = target.config.config.to_json()
@@ -49,8 +52,9 @@ def describe_graph(graph: BuildGraph) -> str:
 def graph_json(graph: BuildGraph) -> dict[str, Any]:
     """The plan as a JSON value."""
     numbers = {step: number for number, step in enumerate(graph.steps(), 1)}
+    final: dict[Step, bool] = {}
     return {
-        "steps": [_step_json(step, number, numbers) for step, number in numbers.items()],
+        "steps": [_step_json(step, number, numbers, final) for step, number in numbers.items()],
         "targets": [
             {"name": target.name, "step": numbers[target.head], "config": target.config.to_json()}
             for target in graph.targets
@@ -59,7 +63,7 @@ def graph_json(graph: BuildGraph) -> dict[str, Any]:
     }
 
 
-def _step_json(step: Step, number: int, numbers: dict[Step, int]) -> dict[str, Any]:
+def _step_json(step: Step, number: int, numbers: dict[Step, int], final: dict[Step, bool]) -> dict[str, Any]:
     span = step.origin.span
     return {
         "number": number,
@@ -68,7 +72,7 @@ def _step_json(step: Step, number: int, numbers: dict[Step, int]) -> dict[str, A
         "op": type(step.op).__name__,
         "parameters": canonical(step.op),
         "inputs": [numbers[inner] for inner in step.inputs],
-        "digest": str(step.digest),
+        "digest": str(step.digest) if _is_final(step, final) else None,
     }
 
 
@@ -122,7 +126,17 @@ def _source(source: Source) -> str:
         return f"{source.name}, {len(source.content)} bytes in the Dockerfile"
     if isinstance(source, FetchedSource):
         return f"{source.name}, fetched, {source.digest.short}"
+    if isinstance(source, UnfetchedSource):
+        return f"{source.shown}, not fetched"
     raise TypeError(f"no description for {type(source).__name__}")
+
+
+def _is_final(step: Step, known: dict[Step, bool]) -> bool:
+    """Whether the key of a step is what it will be in a build; the inputs were asked about before."""
+    sources = step.op.sources if isinstance(step.op, CopyFiles) else ()
+    fetched = not any(isinstance(source, UnfetchedSource) for source in sources)
+    known[step] = fetched and all(known[inner] for inner in step.inputs)
+    return known[step]
 
 
 @_describe.register

@@ -73,7 +73,18 @@ class FetchedSource:
     unpack: bool = False
 
 
-Source: TypeAlias = ContextSource | StepSource | InlineSource | FetchedSource
+@dataclass(frozen=True, slots=True)
+class UnfetchedSource:
+    """
+    Something on the network that was not fetched, because the plan is only looked at.
+
+    A step with such a source has no final key, and cannot be performed.
+    """
+
+    shown: str
+
+
+Source: TypeAlias = ContextSource | StepSource | InlineSource | FetchedSource | UnfetchedSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +230,11 @@ def _(source: InlineSource) -> dict[str, Any]:
 def _(source: FetchedSource) -> dict[str, Any]:
     value: dict[str, Any] = {"name": source.name, "fetched": str(source.digest), "mtime": source.mtime}
     return {**value, "unpack": True} if source.unpack else value
+
+
+@canonical.register
+def _(source: UnfetchedSource) -> dict[str, Any]:
+    return {"unfetched": source.shown}
 
 
 @canonical.register

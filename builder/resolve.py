@@ -95,7 +95,7 @@ class StoreResolver:
         if descriptor is None:
             return None
         try:
-            return self._read(descriptor, platform)
+            return read_image(self._blobs, descriptor, platform)
         except NotFound:
             return None
         except ImageError as problem:
@@ -114,20 +114,25 @@ class StoreResolver:
                 return descriptor
         return None
 
-    def _read(self, descriptor: Descriptor, platform: Platform) -> Image | None:
-        where = f"manifest {descriptor.digest}"
-        document = read_manifest(read_document(self._blobs, descriptor), descriptor.media_type, where)
-        value = document.value
-        if isinstance(value, Index):
-            fitting = [
-                child for child in value.manifests if child.platform and child.platform.serves(platform)
-            ]
-            exact = [child for child in fitting if child.platform == platform]
-            present = [child for child in exact + fitting if self._blobs.stat(child.digest) is not None]
-            return self._read(present[0], platform) if present else None
-        raw = read_document(self._blobs, value.config)
-        manifest = Document(raw=document.raw, value=value, descriptor=document.descriptor)
-        return Image(manifest, read_config(raw, value.config, f"configuration {value.config.digest}"))
+
+def read_image(blobs: BlobStore, descriptor: Descriptor, platform: Platform) -> Image | None:
+    """
+    The image of a descriptor, of an index the one for the platform; None when there is none for it here.
+
+    Raises:
+        ImageError: a document is missing, damaged, or not what it should be.
+    """
+    where = f"manifest {descriptor.digest}"
+    document = read_manifest(read_document(blobs, descriptor), descriptor.media_type, where)
+    value = document.value
+    if isinstance(value, Index):
+        fitting = [child for child in value.manifests if child.platform and child.platform.serves(platform)]
+        exact = [child for child in fitting if child.platform == platform]
+        present = [child for child in exact + fitting if blobs.stat(child.digest) is not None]
+        return read_image(blobs, present[0], platform) if present else None
+    raw = read_document(blobs, value.config)
+    manifest = Document(raw=document.raw, value=value, descriptor=document.descriptor)
+    return Image(manifest, read_config(raw, value.config, f"configuration {value.config.digest}"))
 
 
 def _repository(name: str) -> tuple[str, str] | None:

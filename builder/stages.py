@@ -25,7 +25,7 @@ from oci_image.reference import Reference
 
 from .errors import BuildError, CannotResolve, InvalidOption
 from .lowering.base import triggers
-from .named import NamedContext, NamedImage, name_of
+from .named import NamedContext, NamedImage, NamedStage, name_of
 
 SCRATCH = "scratch"
 """The name of the empty filesystem; never an image."""
@@ -50,6 +50,7 @@ class StagePlan:
 
     It starts from the stage `parent`, from `image`, from the build context `context`, or from nothing. The
     first `triggers` of its instructions are those of ONBUILD. `sources` says what each ``--from`` stands for.
+    A stage that is `replaced` by a named build context is that, and its instructions do not count.
     """
 
     stage: Stage
@@ -62,6 +63,7 @@ class StagePlan:
     triggers: int = 0
     sources: Mapping[str, StageSource] = field(default_factory=dict)
     images: Mapping[ImageNeed, Span] = field(default_factory=dict)
+    replaced: bool = False
 
     @property
     def needed(self) -> frozenset[int]:
@@ -89,6 +91,9 @@ class Stages:
         global_args: what FROM lines see.
         platform: the platform of stages that ask for none.
         named: what stands in the place of names of images and stages.
+
+    Raises:
+        InvalidOption: a stage that should stand in somewhere does not exist.
     """
 
     def __init__(
@@ -102,6 +107,12 @@ class Stages:
         self._dockerfile = dockerfile
         self._global_args = global_args
         self._platform = platform
+        for key, value in self._named.items():
+            if isinstance(value, NamedStage) and dockerfile.stage(value.name) is None:
+                raise InvalidOption(
+                    f"--build-context {key}=target:{value.name}: the Dockerfile has no such stage",
+                    hint=did_you_mean(value.name, self._names()),
+                )
 
     def target(self, name: str) -> Stage:
         """
@@ -129,20 +140,26 @@ class Stages:
             platform=self._stage_platform(base),
             instructions=stage.instructions,
         )
+        replacement = self._standing_in(stage.name, plan.platform, index) if stage.name else None
+        if replacement is not None:
+            return self._based(replace(plan, instructions=(), replaced=True), replacement)
         name = self._expanded(base.image, base)
         if not name:
             raise InvalidOption(f"base name ({base.image}) should not be blank", span=base.span)
-        standing_in = self._standing_in(name, plan.platform)
-        if isinstance(standing_in, str):
-            return replace(plan, context=standing_in)
+        standing_in = self._standing_in(name, plan.platform, index)
         if standing_in is not None:
-            return replace(plan, image=standing_in)
+            return self._based(plan, standing_in)
         parent = next((s.index for s in reversed(stages[:index]) if s.name == name.lower()), None)
         if parent is not None:
-            return replace(plan, parent=parent, platform=self.plan(parent).platform)
+            return self._based(plan, parent)
         if name == SCRATCH:
             return plan
         return replace(plan, image=self._image(name, plan.platform, base.span))
+
+    def _based(self, plan: StagePlan, base: int | ImageNeed | str) -> StagePlan:
+        if isinstance(base, int):
+            return replace(plan, parent=base, platform=self.plan(base).platform)
+        return replace(plan, context=base) if isinstance(base, str) else replace(plan, image=base)
 
     def with_sources(self, plan: StagePlan, image: Image | None) -> StagePlan:
         """
@@ -156,6 +173,8 @@ class Stages:
             DockerfileError: a trigger cannot be parsed, or a stage is taken from that comes later.
             BuildError: the name of an image cannot be used.
         """
+        if plan.replaced:
+            return plan
         texts: tuple[str, ...] = ()
         if image is not None:
             texts = image.config.value.config.on_build
@@ -214,7 +233,7 @@ class Stages:
                 span=span,
                 hint="define a stage with FROM, using an ARG from in front of the first FROM",
             )
-        standing_in = self._standing_in(name, self._platform)
+        standing_in = self._standing_in(name, self._platform, stage.index)
         if standing_in is not None:
             return standing_in
         found = self._dockerfile.stage(name, before=stage.index)
@@ -237,14 +256,22 @@ class Stages:
             )
         return None if name == SCRATCH else self._image(name, self._platform, span)
 
-    def _standing_in(self, name: str, platform: Platform) -> ImageNeed | str | None:
-        """The image or the build context that was named like this, if any."""
+    def _standing_in(self, name: str, platform: Platform, index: int) -> int | ImageNeed | str | None:
+        """
+        The stage, the image or the build context that was named like this, if any.
+
+        In a stage that stands in for something, and above it, the name keeps its meaning: stages take from
+        earlier ones only, and this one may start from what it stands in for.
+        """
         if not self._named:
             return None
         key = name_of(name)
         value = self._named.get(key)
         if isinstance(value, NamedImage):
             return ImageNeed(value.reference, platform)
+        if isinstance(value, NamedStage):
+            stage = self._dockerfile.stage(value.name)
+            return stage.index if stage is not None and stage.index < index else None
         return None if value is None else key
 
     def _leads_to(self, start: Stage, index: int) -> bool:

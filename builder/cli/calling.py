@@ -138,7 +138,7 @@ class _Question:
             sink = stack.enter_context(open_progress(self.progress, sys.stderr, color=settings.color))
             host = stack.enter_context(open_host(settings, LocalStore(settings.root), sink))
             contexts: dict[str, BuildContext] = {}
-            fetcher = Fetcher(host, sink, contexts)
+            fetcher = Fetcher(host, sink, contexts, fetches=False)
             stack.callback(_close, contexts, fetcher)
             if request.context:
                 opened = open_context(request.context, host.stats, dockerfile=request.dockerfile_path)

@@ -15,6 +15,7 @@ from ..cache import SqliteCacheIndex
 from ..events import EventSink, discard
 from ..host import Host
 from ..layersource import StoreLayers
+from ..layouts import LayoutResolver
 from ..local import LocalStore
 from ..resolve import StoreResolver
 from ..scratch import Scratch
@@ -58,7 +59,7 @@ def open_host(
             blobs=store.blobs,
             tags=store.tags,
             layers=layers,
-            resolver=StoreResolver(store.tags, store.blobs, fetcher.image),
+            resolver=LayoutResolver(StoreResolver(store.tags, store.blobs, fetcher.image), store.blobs),
             cache=cache,
             stats=StatCache(os.path.join(store.state, "stats")),
             rootfs=lazy.rootfs,

@@ -12,12 +12,11 @@ from dataclasses import replace
 
 from dockerfile_grammar.instructions import Add
 
-from ..errors import InvalidOption, Unsupported
-from ..ops import ContextSource, FetchedSource, Source
+from ..errors import InvalidOption
+from ..ops import ContextSource, FetchedSource, Source, UnfetchedSource
 from ..sources.remote import GitSource, UrlSource, checked_commit, is_url, parse_git
 from .state import Scope, StageState
 
-_ELSEWHERE = "only a build fetches from the network; a plan alone does not"
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']+@")
 
 
@@ -45,7 +44,7 @@ def check_remote_flags(instruction: Add, sources: tuple[str, ...]) -> None:
 
 def remote_source(text: str, instruction: Add, state: StageState, scope: Scope) -> Source | None:
     """
-    A source from the network, None for others.
+    A source from the network, None for others; nothing is fetched where the plan is only looked at.
 
     Raises:
         InvalidOption: its address or a flag that belongs to it makes no sense.
@@ -57,8 +56,8 @@ def remote_source(text: str, instruction: Add, state: StageState, scope: Scope) 
         return _repository(git, checksum, instruction, scope)
     if not is_url(text):
         return None
-    if scope.remotes is None:
-        raise Unsupported(f"ADD from a URL is not possible here: {hidden(text)}", hint=_ELSEWHERE)
+    if scope.remotes is None or not scope.remotes.fetches:
+        return UnfetchedSource(hidden(text))
     file = scope.remotes.file(UrlSource(url=text, checksum=checksum))
     mtime = file.mtime
     if mtime is not None and scope.epoch_given:
@@ -78,8 +77,8 @@ def _repository(git: GitSource, checksum: str, instruction: Add, scope: Scope) -
         if git.keep_git_dir not in (None, keep):
             raise InvalidOption(f"keep-git-dir conflicts with the flag for {git.shown}")
         git = replace(git, keep_git_dir=keep)
-    if scope.remotes is None:
-        raise Unsupported(f"ADD from a git repository is not possible here: {git.shown}", hint=_ELSEWHERE)
+    if scope.remotes is None or not scope.remotes.fetches:
+        return UnfetchedSource(git.shown)
     name = scope.remotes.directory(git)
     selection = scope.contexts[name].select("", exclude=instruction.exclude)
     return ContextSource(pattern="", digest=selection.digest, context=name)

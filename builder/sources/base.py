@@ -25,7 +25,13 @@ class NotFetched(Exception):
 
 
 class Remotes(Protocol):
-    """What lowering and planning know of the network."""
+    """
+    What lowering and planning know of the network.
+
+    Where nothing `fetches`, because the plan is only looked at, nothing else is asked for.
+    """
+
+    fetches: bool
 
     def file(self, source: UrlSource) -> FetchedFile:
         """

@@ -37,9 +37,18 @@ class Fetcher:
         host: the effects.
         sink: is told of transfers.
         contexts: where the contexts that repositories become are added.
+        fetches: whether sources of ADD are fetched; named contexts always are.
     """
 
-    def __init__(self, host: Host, sink: EventSink, contexts: MutableMapping[str, BuildContext]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        sink: EventSink,
+        contexts: MutableMapping[str, BuildContext],
+        *,
+        fetches: bool = True,
+    ) -> None:
+        self.fetches = fetches
         self._host = host
         self._sink = sink
         self._contexts = contexts

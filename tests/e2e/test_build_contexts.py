@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import io
+import json
 import subprocess
 import tarfile
 import threading
@@ -110,8 +111,10 @@ def test_an_image_in_the_place_of_another(busybox, tmp_path):
         ("x", "expected NAME=VALUE"),
         ("x=/does/not/exist", "is not a directory"),
         ("x=docker-image://UPPER", "--build-context x=docker-image://UPPER"),
-        ("x=oci-layout:///tmp", "oci-layout:// is not supported"),
-        ("x=target:y", "target: is not supported"),
+        ("x=oci-layout:///tmp/none", "/tmp/none is no OCI image layout"),
+        ("x=oci-layout://:1", "the path is missing"),
+        ("x=target:y", "--build-context x=target:y: the Dockerfile has no such stage"),
+        ("x=target:", "the name of a stage is missing"),
     ],
 )
 def test_wrong_contexts(pybuild, tmp_path, flag, message):
@@ -241,3 +244,107 @@ def test_urls_as_context(pybuild, tmp_path, site):
     assert listed(pybuild, tmp_path, f"{url}/alone") == {"a": ""}
     done = pybuild.build(f"{url}/none", check=False)
     assert f"cannot fetch {url}/none: 404" in done.stderr
+
+
+@pytest.fixture
+def layout(pybuild, tmp_path):
+    """An OCI layout with two images, `app:1` and `other:2`, made by another store."""
+    other = type(pybuild)(tmp_path / "other-store")
+    for name, content in (("app:1", "ONE"), ("other:2", "TWO")):
+        context = folder(
+            tmp_path / "made" / name,
+            {"Dockerfile": f"FROM scratch\nENV FROM_LAYOUT={content}\nCOPY f /f\n", "f": content},
+        )
+        other.build(context, "-t", name)
+    return other.root
+
+
+@pytest.mark.parametrize("suffix", [":1", "@DIGEST", ":1@DIGEST"])
+def test_an_image_of_a_layout(pybuild, tmp_path, layout, suffix):
+    """By its tag or its digest; configuration and files are its own, and the layout is only read."""
+    manifest = type(pybuild)(layout).image("app:1")["Descriptor"]["digest"]
+    before = sorted(layout.rglob("*"))
+    context = folder(tmp_path / "c", {"Dockerfile": "FROM base\nCOPY --from=base f /g\n"})
+    value = f"oci-layout://{layout}{suffix.replace('DIGEST', manifest)}"
+    found = listed(pybuild, tmp_path, context, "-t", "x", "--build-context", f"base={value}")
+    assert found == {"f": "ONE", "g": "ONE"}
+    assert "FROM_LAYOUT=ONE" in pybuild.image("x")["Config"]["Env"]
+    assert sorted(layout.rglob("*")) == before
+
+
+def test_what_a_layout_does_not_have(pybuild, tmp_path, layout):
+    """Neither a tag nor a digest is guessed, and damage is noticed."""
+    context = folder(tmp_path / "c", {"Dockerfile": "FROM base\n"})
+
+    def failure(value):
+        done = pybuild.build(context, "--build-context", f"base=oci-layout://{layout}{value}", check=False)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "has no image 3" in failure(":3")
+    assert "its images are: app:1, other:2" in failure("")
+    assert "has no blob sha256:" in failure("@sha256:" + "0" * 64)
+    layer = type(pybuild)(layout).image("app:1")["Manifest"]["layers"][0]["digest"].partition(":")[2]
+    blob = layout / "blobs" / "sha256" / layer
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    assert f"sha256:{layer}" in failure(":1")
+
+
+def test_another_stage_in_the_place_of_an_image(pybuild, tmp_path):
+    """Below that stage the name means it; the stage itself may start from what it replaces."""
+    other = folder(tmp_path / "other", {"f": "F"})
+    text = (
+        "FROM scratch AS made\nCOPY <<A /made\nA\n"
+        "FROM tools AS final\nCOPY --from=tools:latest /made /again\n"
+    )
+    context = folder(tmp_path / "c", {"Dockerfile": text})
+    found = listed(pybuild, tmp_path, context, "--build-context", "tools=target:made")
+    assert set(found) == {"made", "again"}
+    chained = folder(tmp_path / "d", {"Dockerfile": "FROM tools AS made\nFROM docker.io/library/tools\n"})
+    with_directory = ["--build-context", f"base={other}", "--build-context", "tools=target:made"]
+    done = pybuild.build(chained, *with_directory, "--call", "check", check=False)
+    assert "tools" in done.stderr  # the stage itself asks for the image, which is nowhere
+
+
+def test_a_stage_that_is_replaced(pybuild, tmp_path):
+    """A context of its name takes the place of a stage: also as the target, and where it is counted."""
+    other = folder(tmp_path / "other", {"f": "F"})
+    text = "FROM scratch AS base\nCOPY nothing /\nFROM scratch\nCOPY --from=0 f /g\n"
+    context = folder(tmp_path / "c", {"Dockerfile": text})
+    flags = ["--build-context", f"base={other}"]
+    assert listed(pybuild, tmp_path, context, *flags) == {"g": "F"}
+    assert listed(pybuild, tmp_path, context, *flags, "--target", "base") == {"f": "F"}
+
+
+def test_contexts_with_calls(pybuild, tmp_path, layout):
+    """A plan, a check, an outline and the targets take named contexts as a build does."""
+    other = folder(tmp_path / "other", {"f": "F"})
+    text = "FROM base AS one\nARG x=1\nFROM far.example/none\nCOPY --from=one f /g\n"
+    context = folder(tmp_path / "c", {"Dockerfile": text})
+    flags = [
+        *("--build-context", f"base=oci-layout://{layout}:1"),
+        *("--build-context", f"far.example/none={other}"),
+    ]
+    plan = pybuild("--plan", *flags, context).stdout
+    assert "load build context far.example/none" in plan
+    assert f"FROM oci-layout://{layout}:1@sha256:" in plan
+    assert pybuild("--check", *flags, context).returncode == 0
+    assert "x" in pybuild("--call", "outline", "--target", "one", *flags, context).stdout
+    assert "one" in pybuild("--call", "targets", *flags, context).stdout
+
+
+def test_a_plan_fetches_nothing(pybuild, tmp_path):
+    """What ADD would fetch is named; keys that hang on it are not told."""
+    text = (
+        "FROM scratch\nADD https://u:secret@none.invalid/a.txt /\n"
+        "ADD https://none.invalid/r.git#main /r/\nFROM scratch\nCOPY <<A /a\nA\nCOPY --from=0 / /\n"
+    )
+    context = folder(tmp_path / "c", {"Dockerfile": text})
+    plan = pybuild("--plan", context).stdout
+    assert "https://none.invalid/a.txt, not fetched -> /" in plan
+    assert "https://none.invalid/r.git#main, not fetched -> /r/" in plan
+    assert plan.count("key not known before everything is fetched") == 3
+    assert "secret" not in plan
+    steps = json.loads(pybuild("--plan", "--progress", "json", context).stdout)["steps"]
+    assert [step["digest"] is None for step in steps].count(True) == 3

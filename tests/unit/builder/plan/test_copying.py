@@ -2,9 +2,9 @@
 
 import pytest
 
-from builder.errors import InvalidContext, InvalidOption, MissingSource, Unsupported
+from builder.errors import InvalidContext, InvalidOption, MissingSource
 from builder.lowering.files import absolute, clean
-from builder.ops import ContextSource, CopyFiles, InlineSource, MakeDir, StepSource
+from builder.ops import ContextSource, CopyFiles, InlineSource, MakeDir, StepSource, UnfetchedSource
 
 
 def test_copy_selects_from_the_context(plans):
@@ -181,9 +181,6 @@ def test_add_unpacks_unless_told_not_to(plans):
 @pytest.mark.parametrize(
     ("line", "error", "message"),
     [
-        ("ADD https://example.com/f /", Unsupported, "ADD from a URL is not possible here"),
-        ("ADD https://example.com/r.git#v1 /", Unsupported, "ADD from a git repository is not possible here"),
-        ("ADD git@example.com:r.git /", Unsupported, "ADD from a git repository is not possible here"),
         ("COPY https://example.com/f /", InvalidOption, "source can't be a URL for COPY"),
         ("COPY git://example.com/r /", InvalidOption, "source can't be a git ref for COPY"),
         ("ADD --checksum=sha256:00 f /", InvalidOption, "--checksum requires"),
@@ -197,6 +194,19 @@ def test_what_is_not_supported_says_so(plans, line, error, message):
         plans(f"FROM scratch\nENV A=1\n{line}\n")
     assert caught.value.span.start_line == 3
     assert caught.value.hint is not None or "requires" in message
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("https://u:p@example.com/f", "https://example.com/f"),
+        ("https://example.com/r.git#v1", "https://example.com/r.git#v1"),
+        ("git@example.com:r.git", "git@example.com:r.git"),
+    ],
+)
+def test_what_a_plan_does_not_fetch(plans, source, shown):
+    """A plan that may not fetch should say what would be fetched, without credentials."""
+    assert plans.op(f"FROM scratch\nADD {source} /\n").sources == (UnfetchedSource(shown),)
 
 
 def test_workdir(plans):

@@ -70,9 +70,5 @@ def test_convert(plans, case):
         if case["error"]["match"] == "equals":
             assert caught.value.message == case["error"]["text"]
         return
-    if "ADD http" in case["dockerfile"]:
-        with pytest.raises(Unsupported, match="ADD from a URL"):
-            plans(case["dockerfile"], **options)
-        return
     config = plans.run_config(case["dockerfile"], **options)
     assert dict(config.labels) == case["expected"].get("labels", {})
