@@ -1,8 +1,8 @@
 """
-The bridge between streams of the network and synchronous storage: request to upload, blob to response.
+From synchronous storage to the network: blobs in answers.
 
-Invariants: the event loop never waits for the disk; memory per transfer is bounded; bytes that were received
-before a client went away are kept; bytes that turn out to be wrong are never delivered completely.
+Invariants: the event loop never waits for the disk; memory per transfer is bounded, and a client that reads
+slowly holds hardly any; bytes that turn out to be wrong are never delivered completely.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 import io
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -24,110 +25,17 @@ from ..errors import ApiError
 from ..protocol.errors import ErrorCode
 from ..protocol.headers import ByteRange, format_content_range
 from .state import ServerState
-from .store.base import Upload
 from .verification import identity
 
 _LOG = logging.getLogger(__name__)
 
 BATCH = 1024 * 1024
-_SMALL_BATCH = 128 * 1024  # when many uploads run: together they would need much memory
-_FEW_UPLOADS = 16
+_SMALL_BATCH = 32 * 1024  # when many blobs are sent: together they would need much memory
+_FEW_DELIVERIES = 8
 SMALL = 256 * 1024
 """Blobs up to this size are sent in one piece from memory."""
 
 _WRITE = 256 * 1024  # above this, the transport copies what it cannot send at once
-
-
-async def invite(request: web.Request) -> None:
-    """Answer ``Expect: 100-continue``, now that it is clear that the body is wanted."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-async def _next_chunk(request: web.Request, state: ServerState) -> bytes:
-    """
-    What came of the body since the last call; empty at its end.
-
-    A client whose network is gone would otherwise keep its upload for itself until TCP gives up.
-
-    Raises:
-        ApiError: nothing came for too long (408).
-    """
-    try:
-        async with asyncio.timeout(state.config.stall_seconds):
-            return await request.content.readany()
-    except TimeoutError as problem:
-        raise ApiError(
-            ErrorCode.BLOB_UPLOAD_INVALID,
-            message="the body stalled",
-            status=408,
-            headers={"Connection": "close"},
-        ) from problem
-
-
-async def read_document(request: web.Request, state: ServerState) -> bytes:
-    """
-    The whole body of a request, which is a manifest.
-
-    Raises:
-        ApiError: it is larger than the limit (413), or stalled (408).
-    """
-    limit = state.config.manifest_limit
-    too_large = ApiError(
-        ErrorCode.SIZE_INVALID, {"limit": limit}, message=f"a manifest has at most {limit} bytes", status=413
-    )
-    if (request.content_length or 0) > limit:
-        raise too_large
-    await invite(request)
-    data = bytearray()
-    while chunk := await _next_chunk(request, state):
-        data += chunk
-        if len(data) > limit:
-            raise too_large
-    return bytes(data)
-
-
-async def receive(request: web.Request, upload: Upload, state: ServerState, limit: int | None = None) -> int:
-    """
-    Append the body of a request to an upload; what came before an interruption is kept.
-
-    One batch is written while the next one is received.
-
-    Args:
-        request: whose body is read.
-        upload: takes the bytes.
-        state: the server.
-        limit: once more bytes than this came, the rest of the body is left alone.
-
-    Returns:
-        how many bytes came.
-
-    Raises:
-        ApiError: the body stalled (408).
-        StorageFull: the upload was discarded.
-    """
-    await invite(request)
-    pending: asyncio.Task[None] | None = None
-    parts: list[bytes] = []
-    batched = total = 0
-    try:
-        while chunk := await _next_chunk(request, state):
-            parts.append(chunk)
-            batched += len(chunk)
-            total += len(chunk)
-            if limit is not None and total > limit:
-                break
-            if batched >= (BATCH if len(state.busy_uploads) <= _FEW_UPLOADS else _SMALL_BATCH):
-                if pending is not None:
-                    await pending
-                pending = asyncio.ensure_future(state.in_thread(upload.write, parts))
-                parts, batched = [], 0
-    finally:
-        if pending is not None:
-            await pending
-        if parts:
-            await state.in_thread(upload.write, parts)
-    return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +59,22 @@ class Delivery:
         """Whether the bytes need not be verified again."""
         config, verified = self.state.config, self.state.verified
         return self.is_small or not config.verify_reads or verified.holds(self.digest, identity(self.file))
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """Whether so many large blobs are being sent that each must do with little memory."""
+        return len(self.state.deliveries) > _FEW_DELIVERIES
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Surround the sending of a blob."""
+        mark = object()
+        if not self.is_small:
+            self.state.deliveries.add(mark)
+        try:
+            yield
+        finally:
+            self.state.deliveries.discard(mark)
 
 
 async def open_blob(state: ServerState, repository: str, digest: Digest) -> tuple[BinaryIO, int] | None:
@@ -178,10 +102,17 @@ async def open_blob(state: ServerState, repository: str, digest: Digest) -> tupl
 
 
 async def send_blob(blob: Delivery) -> web.StreamResponse:
-    """Answer with a whole blob, whose bytes are verified unless they were lately."""
-    with blob.file:
+    """
+    Answer with a whole blob, whose bytes are verified unless they were lately.
+
+    Of many at once the later ones are verified before they are sent: the kernel can send them then, and
+    a client that reads slowly holds no memory.
+    """
+    with blob.file, blob.counted():
         if blob.is_small:
             return web.Response(body=blob.file.read(), headers=dict(blob.headers))
+        if blob.is_one_of_many and not blob.is_trusted:
+            await _verify(blob)
         response = web.StreamResponse(headers=dict(blob.headers))
         response.content_length = blob.size
         trusted = blob.is_trusted
@@ -235,7 +166,8 @@ async def _copy_part(blob: Delivery, response: web.StreamResponse, part: ByteRan
     blob.file.seek(part.start)
     remaining = part.length
     while remaining:
-        block = memoryview(await blob.state.in_thread(blob.file.read, min(BATCH, remaining)))
+        batch = _SMALL_BATCH if blob.is_one_of_many else BATCH
+        block = memoryview(await blob.state.in_thread(blob.file.read, min(batch, remaining)))
         if not block:
             raise ConnectionResetError("the blob became shorter")
         remaining -= len(block)
@@ -245,7 +177,7 @@ async def _copy_part(blob: Delivery, response: web.StreamResponse, part: ByteRan
 
 async def send_ranges(blob: Delivery, parts: Sequence[ByteRange]) -> web.StreamResponse:
     """Answer with parts of a blob (206); the whole blob is verified first unless it was lately."""
-    with blob.file:
+    with blob.file, blob.counted():
         if not blob.is_trusted:
             await _verify(blob)
         response = web.StreamResponse(status=206, headers=dict(blob.headers))
@@ -278,18 +210,24 @@ async def _send_multipart(blob: Delivery, response: web.StreamResponse, parts: S
 
 
 async def _verify(blob: Delivery) -> None:
-    hasher = Hasher(blob.digest.algorithm)
+    """Read the whole blob; who wants the same one meanwhile waits for the result."""
+    lock = blob.state.verifying.setdefault(blob.digest, asyncio.Lock())
 
     def take_all() -> Digest:
+        hasher = Hasher(blob.digest.algorithm)
         blob.file.seek(0)
         while block := blob.file.read(BATCH):
             hasher.update(block)
+        blob.file.seek(0)
         return hasher.digest()
 
-    if await blob.state.in_thread(take_all) != blob.digest:
-        await quarantine(blob.state, blob.digest)
-        raise ApiError(ErrorCode.BLOB_UNKNOWN, {"digest": str(blob.digest)})
-    blob.state.verified.add(blob.digest, identity(blob.file))
+    async with lock:
+        if blob.is_trusted:
+            return
+        if await blob.state.in_thread(take_all) != blob.digest:
+            await quarantine(blob.state, blob.digest)
+            raise ApiError(ErrorCode.BLOB_UNKNOWN, {"digest": str(blob.digest)})
+        blob.state.verified.add(blob.digest, identity(blob.file))
 
 
 async def quarantine(state: ServerState, digest: Digest) -> None:

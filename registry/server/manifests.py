@@ -20,9 +20,9 @@ from ..errors import ApiError
 from ..protocol import headers, routes
 from ..protocol.errors import ErrorCode, ErrorEntry, entry
 from . import manifest_bodies, quota
-from .bodies import read_document
 from .manifest_bodies import PushedManifest
 from .policies import policy_of
+from .receiving import read_document
 from .requests import (
     Call,
     check_tag,

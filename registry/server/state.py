@@ -13,9 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from aiohttp import web
+
+from oci_image.digest import Digest
 
 from .access import Access
 from .auth import Authenticator
@@ -39,6 +41,8 @@ class ServerState:
 
     Attributes:
         busy_uploads: identifiers of uploads that a request works on.
+        deliveries: one mark for each large blob that is being sent.
+        verifying: held while a blob is verified before it is sent; gone with who waits for it.
         greeted: connections that sent a whole request.
     """
 
@@ -54,6 +58,8 @@ class ServerState:
     outbox: Outbox | None = None
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
+    deliveries: set[object] = field(default_factory=set)
+    verifying: WeakValueDictionary[Digest, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     greeted: WeakSet[asyncio.BaseTransport] = field(default_factory=WeakSet)
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

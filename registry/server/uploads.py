@@ -22,7 +22,7 @@ from ..errors import ApiError, Denied, MalformedMessage
 from ..protocol import headers, routes
 from ..protocol.errors import ErrorCode
 from . import quota
-from .bodies import receive
+from .receiving import receive
 from .requests import Call, read_digest
 from .store.base import Upload
 from .verification import Identity, identity

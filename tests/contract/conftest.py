@@ -39,6 +39,15 @@ def tag_store(request: pytest.FixtureRequest, tmp_path: Path) -> TagStore:
     return TAG_STORES[request.param](tmp_path / "store")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long forms alone unless ``-m`` names them."""
+    if "long" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.Popen[str]]:
     """Starts a program with the project's packages in another process."""

@@ -1,0 +1,138 @@
+"""
+From the network to synchronous storage: the bodies of requests.
+
+Invariants: the event loop never waits for the disk; memory per transfer is bounded; bytes that were received
+before a client went away are kept; nobody holds an upload for ever by sending next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiohttp import web
+
+from ..errors import ApiError
+from ..protocol.errors import ErrorCode
+from .state import ServerState
+from .store.base import Upload
+
+_BATCH = 1024 * 1024
+_SMALL_BATCH = 128 * 1024  # when many uploads run: together they would need much memory
+_FEW_UPLOADS = 16
+_SLOWEST = 1024  # bytes per second, in the mean over the time of patience
+
+
+async def invite(request: web.Request) -> None:
+    """Answer ``Expect: 100-continue``, now that it is clear that the body is wanted."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+class _Body:
+    """
+    The body of a request, as it comes.
+
+    A client whose network is gone, or that sends a byte now and then, would otherwise keep its upload for
+    itself. Only the time counts for which the server waited.
+    """
+
+    def __init__(self, request: web.Request, state: ServerState) -> None:
+        self._request = request
+        self._patience = state.config.stall_seconds
+        self._waited = 0.0
+        self._came = 0
+
+    async def next(self) -> bytes:
+        """
+        What came since the last call; empty at the end.
+
+        Raises:
+            ApiError: nothing came for too long, or hardly anything (408).
+        """
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._patience):
+                chunk = await self._request.content.readany()
+        except TimeoutError as problem:
+            raise _gave_up("the body stalled") from problem
+        self._came += len(chunk)
+        self._waited += time.monotonic() - started
+        if chunk and self._waited >= self._patience:
+            if self._came < _SLOWEST * self._waited:
+                raise _gave_up("the body comes too slowly")
+            self._waited, self._came = 0.0, 0
+        return chunk
+
+
+def _gave_up(reason: str) -> ApiError:
+    return ApiError(
+        ErrorCode.BLOB_UPLOAD_INVALID, message=reason, status=408, headers={"Connection": "close"}
+    )
+
+
+async def read_document(request: web.Request, state: ServerState) -> bytes:
+    """
+    The whole body of a request, which is a manifest.
+
+    Raises:
+        ApiError: it is larger than the limit (413), or comes too slowly (408).
+    """
+    limit = state.config.manifest_limit
+    too_large = ApiError(
+        ErrorCode.SIZE_INVALID, {"limit": limit}, message=f"a manifest has at most {limit} bytes", status=413
+    )
+    if (request.content_length or 0) > limit:
+        raise too_large
+    await invite(request)
+    body = _Body(request, state)
+    data = bytearray()
+    while chunk := await body.next():
+        data += chunk
+        if len(data) > limit:
+            raise too_large
+    return bytes(data)
+
+
+async def receive(request: web.Request, upload: Upload, state: ServerState, limit: int | None = None) -> int:
+    """
+    Append the body of a request to an upload; what came before an interruption is kept.
+
+    One batch is written while the next one is received.
+
+    Args:
+        request: whose body is read.
+        upload: takes the bytes.
+        state: the server.
+        limit: once more bytes than this came, the rest of the body is left alone.
+
+    Returns:
+        how many bytes came.
+
+    Raises:
+        ApiError: the body comes too slowly (408).
+        StorageFull: the upload was discarded.
+    """
+    await invite(request)
+    body = _Body(request, state)
+    pending: asyncio.Task[None] | None = None
+    parts: list[bytes] = []
+    batched = total = 0
+    try:
+        while chunk := await body.next():
+            parts.append(chunk)
+            batched += len(chunk)
+            total += len(chunk)
+            if limit is not None and total > limit:
+                break
+            if batched >= (_BATCH if len(state.busy_uploads) <= _FEW_UPLOADS else _SMALL_BATCH):
+                if pending is not None:
+                    await pending
+                pending = asyncio.ensure_future(state.in_thread(upload.write, parts))
+                parts, batched = [], 0
+    finally:
+        if pending is not None:
+            await pending
+        if parts:
+            await state.in_thread(upload.write, parts)
+    return total
