@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lark.exceptions import VisitError
-
 from .arguments import (
     NETWORKS,
     SECURITY_MODES,
@@ -245,8 +243,5 @@ def build_instruction(
 
     """
     tree = parse_arguments(rule, arguments, escape)
-    try:
-        return Construct(line, rule, escape, parse_trigger).transform(tree)
-    except VisitError as error:
-        # lark wraps what the methods raise.
-        raise error.orig_exc from None
+    instruction: Instruction = Construct(line, rule, escape, parse_trigger).read(tree)
+    return instruction

@@ -7,13 +7,11 @@ comparison with other implementations.
 
 from __future__ import annotations
 
-import lark
-
 from .arguments import LegacyPair, Words, name_value_pairs
 from .flags import resolve_quotes
 from .forms import read_exec_form
 from .golang import SPACES, quote
-from .grammar import parse_arguments
+from .grammar import Tree, parse_arguments
 from .instructions import INSTRUCTIONS
 from .lines import LineReader
 from .parser import opens_heredocs, split_keyword
@@ -39,26 +37,26 @@ def _line(text: str, escape: str) -> str:
         return f'{rule} ""'
     flags, *arguments = parse_arguments(rule, rest.strip(SPACES), escape).children
     words = [rule]
-    assert isinstance(flags, lark.Tree)  # noqa: S101 - every rule starts with its flags
+    assert isinstance(flags, Tree)  # noqa: S101 - every rule starts with its flags
     given = [resolve_quotes(str(flag), escape) for flag in flags.children]
     if shown := [quote(flag) for flag in given if flag != "--"]:
         words.append(f"[{' '.join(shown)}]")
     for argument in arguments:
         if rule == "onbuild":
             words.append(f"({_line(str(argument), escape)})")
-        elif isinstance(argument, lark.Tree):
+        elif isinstance(argument, Tree):
             words += map(quote, _part(argument, rule))
         else:
             words.append(quote(str(argument)))
     return " ".join(words)
 
 
-def _part(tree: lark.Tree[lark.Token], rule: str) -> list[str]:
+def _part(tree: Tree, rule: str) -> list[str]:
     texts = [str(child) for child in tree.children]
-    if tree.data == "exec_form":
+    if tree.rule == "exec_form":
         return list(read_exec_form(texts[0]) or ())
     if rule in ("env", "label"):
-        legacy = tree.data == "legacy_pair"
+        legacy = tree.rule == "legacy_pair"
         pairs = name_value_pairs(
             LegacyPair(texts[0], texts[1] if texts[1:] else None) if legacy else Words(tuple(texts)),
             rule.upper(),

@@ -2,7 +2,7 @@
 Dockerfile text to values: `parse` for a file, `parse_instruction` for one instruction.
 
 A parse never fails with anything but a `DockerfileError` that has a span, and the first mistake in the file
-is the one reported. lark is imported by the first instruction parsed, not with this module.
+is the one reported.
 Governing text: the Dockerfile reference (https://docs.docker.com/reference/dockerfile/).
 """
 
@@ -163,7 +163,7 @@ def _parse_line(line: LogicalLine, escape: str) -> Instruction:
 
 def opens_heredocs(text: str, escape: str) -> bool:
     """Tell whether ``<<`` means a heredoc in a line: in RUN, COPY and ADD, unless in exec form."""
-    from .grammar import parse_arguments
+    from .grammar import Tree, parse_arguments
 
     keyword, arguments = split_keyword(text)
     if keyword.lower() == "onbuild":
@@ -171,7 +171,8 @@ def opens_heredocs(text: str, escape: str) -> bool:
     rule = keyword.lower()
     if rule not in _HEREDOC_INSTRUCTIONS:
         return False
-    return not any(parse_arguments(rule, arguments, escape).find_data("exec_form"))
+    tree = parse_arguments(rule, arguments, escape)
+    return not any(child.rule == "exec_form" for child in tree.children if isinstance(child, Tree))
 
 
 def _group(instructions: list[Instruction]) -> tuple[tuple[Arg, ...], tuple[Stage, ...]]:

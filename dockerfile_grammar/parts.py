@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, TypedDict
 
-from lark import Token, Transformer
-
 from .arguments import LegacyPair, Words, name_value_pairs
 from .errors import SyntaxProblem
 from .flags import FLAGS, FlagValues, parse_flags, resolve_quotes
 from .forms import read_exec_form
+from .grammar import Tree
 from .heredocs import Heredoc, read_heredoc_word
-from .instructions import CommandLine, Instruction, Pair
+from .instructions import CommandLine, Pair
 from .lines import LogicalLine
 from .spans import Span
 
@@ -43,16 +42,20 @@ class _Pairs(TypedDict):
 _NOT_IN_TRIGGERS = ("FROM", "MAINTAINER")
 
 
-class Parts(Transformer[Token, Instruction]):
+class Parts:
     """Reads the grammar rules that instructions are made of, for one logical line."""
 
     def __init__(self, line: LogicalLine, rule: str, escape: str) -> None:
-        super().__init__(visit_tokens=False)
         self._line = line
         self._keyword = rule.upper()
         self._known_flags = FLAGS.get(rule, {})
         self._escape = escape
         self._base: _Base = {"span": line.span, "text": line.text, "comments": line.comments}
+
+    def read(self, tree: Tree) -> Any:
+        """Turn a tree into its value, what is in it first, by the method that is called like its rule."""
+        children = [self.read(child) if isinstance(child, Tree) else child for child in tree.children]
+        return getattr(self, tree.rule)(children)
 
     def flags(self, children: Children) -> FlagValues:
         """Resolve and check the flags."""
