@@ -8,8 +8,8 @@ from aiohttp import web
 
 from ..protocol import headers
 from ..protocol.routes import Resource
+from .events import Change
 from .requests import Call
-from .webhooks import Change
 
 _KINDS = {("PUT", 201): "push", ("DELETE", 202): "delete"}
 

@@ -21,11 +21,12 @@ from ..protocol import routes
 from ..protocol.challenges import Scope, repository_scope
 from ..protocol.errors import ErrorCode
 from ..protocol.routes import Resource
-from . import blobs, forwarded, lifecycle, manifests, monitoring, page, referrers, tags, uploads
+from . import blobs, forwarded, lifecycle, manifests, monitoring, page_routes, referrers, tags, uploads
 from .access import open_access
 from .announcing import announce
 from .auth import Authenticator, Caller
 from .config import RegistryConfig
+from .events import Outbox
 from .marks import CALLER, ROUTE
 from .metadata import MetadataCache
 from .metrics import Metrics
@@ -34,9 +35,9 @@ from .ratelimit import RateLimit
 from .requests import Call, check_repository
 from .state import STATE, ServerState
 from .store.base import RegistryStore
+from .switches import LocalSwitches
 from .verification import VerifiedBlobs
 from .visitors import failures_counted
-from .webhooks import delivering, open_outbox
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 32
@@ -103,7 +104,8 @@ def create_app(
         access=access,
         metrics=Metrics() if config.metrics else None,
         rate=RateLimit(config.requests_per_second, config.burst) if config.requests_per_second else None,
-        outbox=open_outbox(config) if config.webhooks else None,
+        outbox=_open_outbox(config),
+        switches=LocalSwitches(read_only=config.read_only),
     )
     app = web.Application(middlewares=[answer_errors])
     app[STATE] = state
@@ -111,15 +113,23 @@ def create_app(
     app.cleanup_ctx.append(_background)
     app.cleanup_ctx.append(lifecycle.background)
     if state.outbox is not None:
-        app.cleanup_ctx.append(delivering(state.outbox))
+        app.cleanup_ctx.append(state.outbox.delivering)
     monitoring.add_routes(app)
     if config.page and authenticator is None:
-        page.add_routes(app)
+        page_routes.add_routes(app)
     if access.token_endpoint is not None and authenticator is None:
         app.router.add_route("*", _TOKEN_PATH, _token)
     # The body is invited by the handler that wants it, after the caller was checked.
     app.router.add_route("*", "/{path:.*}", _dispatch, expect_handler=_expect)
     return app
+
+
+def _open_outbox(config: RegistryConfig) -> Outbox | None:
+    if not config.webhooks:
+        return None
+    from .webhooks import open_outbox  # loads SQLite
+
+    return open_outbox(config)
 
 
 async def _expect(_request: web.Request) -> None:
@@ -172,7 +182,7 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     if route.resource not in (Resource.BASE, Resource.CATALOG):
         check_repository(route.repository)
     state = request.app[STATE]
-    _check_policy(state.config, route.resource, request, handlers)
+    _check_policy(state, route.resource, request, handlers)
     with state.running.one():
         caller = await _admit(state, request, _needed(route, method))
         call = Call(request=request, state=state, route=route, caller=caller)
@@ -210,14 +220,15 @@ async def _token(request: web.Request) -> web.StreamResponse:
 
 
 def _check_policy(
-    config: RegistryConfig, resource: Resource, request: web.Request, handlers: dict[str, Handler]
+    state: ServerState, resource: Resource, request: web.Request, handlers: dict[str, Handler]
 ) -> None:
     if request.method in _READING:
         return
+    is_read_only = state.switches.is_read_only
     deletes = request.method == "DELETE" and resource is not Resource.UPLOAD
-    if config.read_only or (deletes and not config.delete_enabled):
+    if is_read_only or (deletes and not state.config.delete_enabled):
         kept = {method: handlers[method] for method in handlers if method in _READING}
-        reason = "the registry is read-only" if config.read_only else "deletion is disabled"
+        reason = "the registry is read-only" if is_read_only else "deletion is disabled"
         raise ApiError(ErrorCode.UNSUPPORTED, message=reason, headers={"Allow": _allow(kept)})
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ApiError(ErrorCode.UNSUPPORTED, message="Content-Encoding is not supported", status=415)

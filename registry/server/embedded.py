@@ -1,8 +1,8 @@
 """
 A registry inside another program, above all in tests: ``with Registry() as url:``.
 
-Invariants: it runs in a thread with an event loop of its own, so callers need no asyncio and no loop of theirs
-is held up; it listens before the block is entered and is gone after it.
+Invariants: it runs in a thread with an event loop of its own, so callers need no asyncio, and no loop of
+theirs is held up; it listens before the block is entered and is gone after it.
 """
 
 from __future__ import annotations

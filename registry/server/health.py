@@ -34,7 +34,7 @@ class Readiness:
             self._probed_at = now
             config = state.config
             self._problem = await state.in_thread(
-                probe, config.root, reserve=config.reserve_bytes, read_only=config.read_only
+                probe, config.root, reserve=config.reserve_bytes, read_only=state.switches.is_read_only
             )
         return self._problem
 

@@ -7,6 +7,7 @@ does not exist; the page loads nothing from elsewhere and runs no script, which 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -40,18 +41,15 @@ class _NotHere(RegistryError):
     """Nothing that this visitor may see is at the address."""
 
 
-def add_routes(app: web.Application) -> None:
-    """Show the page at these addresses."""
+async def show_style(_request: web.Request) -> web.StreamResponse:
+    """The style sheet."""
+    return web.Response(text=_style(), content_type="text/css", headers={"Cache-Control": "max-age=3600"})
+
+
+@functools.cache
+def _style() -> str:
     with open(os.path.join(os.path.dirname(__file__), "page.css"), encoding="utf-8") as file:
-        style = file.read()
-
-    async def show_style(_request: web.Request) -> web.StreamResponse:
-        return web.Response(text=style, content_type="text/css", headers={"Cache-Control": "max-age=3600"})
-
-    app.router.add_get("/", _show_repositories)
-    app.router.add_get("/r/{path:.+}", _show_content)
-    app.router.add_get("/login", _sign_in)
-    app.router.add_get("/style.css", show_style)
+        return file.read()
 
 
 def _frame(request: web.Request, who: Principal) -> Frame:
@@ -86,7 +84,8 @@ def _ask(state: ServerState, who: Principal) -> Unauthorized | _NotHere:
     return state.access.challenge()
 
 
-async def _show_repositories(request: web.Request) -> web.StreamResponse:
+async def show_repositories(request: web.Request) -> web.StreamResponse:
+    """The list of repositories."""
     state = request.app[STATE]
     try:
         who = await visitor(request)
@@ -120,7 +119,8 @@ def _page(names: list[str]) -> tuple[list[str], str]:
     return names[:PAGE_SIZE], names[PAGE_SIZE - 1] if len(names) > PAGE_SIZE else ""
 
 
-async def _show_content(request: web.Request) -> web.StreamResponse:
+async def show_content(request: web.Request) -> web.StreamResponse:
+    """A repository, or one of its manifests."""
     who = Principal()
     try:
         who = await visitor(request)
@@ -169,7 +169,8 @@ def _read_path(path: str) -> tuple[str, Digest | str | None]:
     return name, tag if colon else None
 
 
-async def _sign_in(request: web.Request) -> web.StreamResponse:
+async def sign_in(request: web.Request) -> web.StreamResponse:
+    """Ask for a password, then show the list."""
     state = request.app[STATE]
     if state.access.identify is None:
         raise ApiError(ErrorCode.UNSUPPORTED, message="nobody has a password here", status=404)

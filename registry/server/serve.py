@@ -21,7 +21,6 @@ from .app import create_app
 from .config import RegistryConfig
 from .state import STATE, ServerState
 from .store.base import RegistryStore
-from .store.filesystem import FilesystemStore
 from .store.memory import MemoryStore
 
 _READ_BUFFER = 128 * 1024  # of each connection; a megabyte gains 3 % and costs as much for every upload
@@ -37,7 +36,11 @@ def open_store(config: RegistryConfig) -> RegistryStore:
     Raises:
         InvalidConfiguration: the directory cannot be used, or another registry uses it.
     """
-    return FilesystemStore(config.root) if config.root else MemoryStore()
+    if not config.root:
+        return MemoryStore()
+    from .store.filesystem import FilesystemStore  # loads SQLite
+
+    return FilesystemStore(config.root)
 
 
 def verify(config: RegistryConfig) -> None:

@@ -23,12 +23,13 @@ from .access import Access
 from .auth import Authenticator
 from .config import RegistryConfig
 from .draining import RunningRequests
+from .events import Outbox
 from .metadata import MetadataCache
 from .metrics import Metrics
 from .ratelimit import RateLimit
 from .store.base import RegistryStore
+from .switches import Switches
 from .verification import VerifiedBlobs
-from .webhooks import Outbox
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +41,8 @@ class ServerState:
     One server's belongings.
 
     Attributes:
+        switches: what can be changed while the server runs.
+        owns_directory: whether this process looks after the storage; another one may do that.
         busy_uploads: identifiers of uploads that a request works on.
         deliveries: one mark for each large blob that is being sent.
         verifying: held while a blob is verified before it is sent; gone with who waits for it.
@@ -56,6 +59,8 @@ class ServerState:
     metrics: Metrics | None = None
     rate: RateLimit | None = None
     outbox: Outbox | None = None
+    switches: Switches
+    owns_directory: bool = True
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
     deliveries: set[object] = field(default_factory=set)

@@ -29,6 +29,7 @@ from aiohttp import web
 
 from ..errors import InvalidConfiguration
 from .config import RegistryConfig, Webhook
+from .events import Change
 from .rights import matches
 
 _LOG = logging.getLogger(__name__)
@@ -45,15 +46,6 @@ _LONGEST_PAUSE = 600.0
 _KEEP_SECONDS = 7 * 24 * 3600.0
 
 EVENTS = ("push", "delete")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What happened: a kind of `EVENTS`, where, and what subscribers should know of it."""
-
-    kind: str
-    repository: str
-    data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +115,15 @@ class Outbox:
         """Release the database; what waits stays in it."""
         with self._lock:
             self._database.close()
+
+    async def delivering(self, _app: web.Application) -> AsyncIterator[None]:
+        """The cleanup context that delivers while an application runs."""
+        task = asyncio.create_task(self.deliver())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        self.close()
 
     def _heads(self) -> list[_Waiting]:
         """The oldest event of each receiver and repository."""
@@ -228,17 +229,3 @@ def open_outbox(config: RegistryConfig) -> Outbox:
         InvalidConfiguration: the database or the file of a key cannot be used.
     """
     return Outbox(f"{config.root}/outbox.db" if config.root else ":memory:", config.webhooks)
-
-
-def delivering(outbox: Outbox) -> Callable[[web.Application], AsyncIterator[None]]:
-    """The cleanup context that delivers while an application runs."""
-
-    async def context(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(outbox.deliver())
-        yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        outbox.close()
-
-    return context

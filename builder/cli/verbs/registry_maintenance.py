@@ -1,4 +1,4 @@
-"""``pybuild registry gc | fsck | scrub | rm``: looking after a directory while no server uses it."""
+"""``pybuild registry gc | scrub | rm | readonly | status | fsck``: looking after a registry's directory."""
 
 from __future__ import annotations
 
@@ -13,126 +13,153 @@ from ..options import verb
 from ..settings import Settings
 
 if TYPE_CHECKING:
-    from registry.server.maintenance import Directory
+    from registry.server.maintenance import Ask
 
-WORDS = ("gc", "fsck", "scrub", "rm")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SUMMARIES = {
+    "gc": "Remove what no tag needs from a registry's directory.",
+    "fsck": "Compare the files of a registry's directory with each other.",
+    "rm": "Remove a repository from a registry's directory; the next gc frees the space.",
+    "scrub": "Read everything in a registry's directory and put aside what is damaged.",
+    "readonly": "Let a running registry refuse pushes and deletions, or take them again.",
+    "status": "Show what a registry's directory holds and what its server does.",
+}
+_OPERANDS = {"rm": " REPOSITORY", "readonly": " [on|off]"}
+WORDS = tuple(_SUMMARIES)
 
 
 def main(word: str, arguments: list[str]) -> int:
     """Run one of the words."""
-    p = verb(
-        f"registry {word}",
-        _SUMMARIES[word],
-        usage="[OPTIONS] REPOSITORY" if word == "rm" else "[OPTIONS]",
-        root=False,
-    )
+    args = _parse(word, arguments)
+    root = os.path.abspath(args.root or os.path.join(Settings.read().root, "registry"))
+    if not os.path.isdir(f"{root}/repositories"):
+        raise InvalidOption(f"{root} is not the directory of a registry", hint="name it with --root")
+    if word == "fsck" and args.rebuild:
+        return _rebuild(root)
+    from registry.server.maintenance import administration
+
+    with administration(root) as ask:
+        if word == "gc":
+            return _gc(ask, args)
+        if word == "fsck":
+            return _fsck(ask, repair=args.repair)
+        if word == "scrub":
+            return _scrub(ask, args)
+        if word == "rm":
+            ask("rm", repository=args.repository)
+            return 0
+        return _readonly(ask, args.value) if word == "readonly" else _status(ask, as_json=args.json)
+
+
+def _parse(word: str, arguments: list[str]) -> argparse.Namespace:
+    usage = f"[OPTIONS]{_OPERANDS.get(word, '')}"
+    p = verb(f"registry {word}", _SUMMARIES[word], usage=usage, root=False)
     p.add_argument("--root", metavar="DIR", help="the registry's directory (default: registry/ in the store)")
     if word == "gc":
         p.add_argument("--dry-run", action="store_true", help="only say what would go, and why")
-        p.add_argument("--grace", default="24h", metavar="TIME", help="how long unneeded things stay (24h)")
-        p.add_argument("--undelete-window", default="24h", metavar="TIME", help="how long the trash is kept")
+        p.add_argument("--grace", metavar="TIME", help="how long unneeded things stay (24h, or the server's)")
+        p.add_argument("--undelete-window", metavar="TIME", help="how long the trash is kept (as --grace)")
         p.add_argument("--explain", metavar="DIGEST", help="say why something is here or gone, then end")
         p.add_argument("--undelete", metavar="DIGEST", help="bring back what was collected, then end")
     if word == "fsck":
         p.add_argument("--repair", action="store_true", help="mend what can be mended")
         p.add_argument("--rebuild", action="store_true", help="make the index again, then end")
     if word == "scrub":
-        p.add_argument("--rate", type=float, default=0.0, metavar="MB", help="megabytes to read in a second")
+        p.add_argument("--rate", type=float, metavar="MB", help="megabytes to read in a second")
     if word == "rm":
         p.add_argument("repository", metavar="REPOSITORY", help="what goes, with all its tags")
-    args = p.parse_args(arguments)
-    root = os.path.abspath(args.root or os.path.join(Settings.read().root, "registry"))
-    if not os.path.isdir(f"{root}/repositories"):
-        raise InvalidOption(f"{root} is not the directory of a registry", hint="name it with --root")
-    if word == "gc":
-        grace, window = _seconds("--grace", args.grace), _seconds("--undelete-window", args.undelete_window)
-    from registry.server.maintenance import open_directory
-
-    store = open_directory(root)
-    try:
-        if word == "gc":
-            return _gc(store, args, grace, window)
-        if word == "rm":
-            return _rm(store, args.repository)
-        return _fsck(store, args) if word == "fsck" else _scrub(store, args)
-    finally:
-        store.close()
+    if word == "readonly":
+        p.add_argument("value", metavar="on|off", nargs="?", choices=("on", "off"), help="without: show it")
+    if word == "status":
+        p.add_argument("--json", action="store_true", help="as a JSON object")
+    return p.parse_args(arguments)
 
 
-_SUMMARIES = {
-    "gc": "Remove what no tag needs from a registry's directory.",
-    "fsck": "Compare the files of a registry's directory with each other.",
-    "rm": "Remove a repository from a registry's directory; the next gc frees the space.",
-    "scrub": "Read everything in a registry's directory and put aside what is damaged.",
-}
-
-
-def _gc(store: Directory, args: argparse.Namespace, grace: float, window: float) -> int:
-    from oci_image.digest import Digest
-    from registry.server.gc import Collector
-    from registry.server.gc_questions import explain, undelete
-
+def _gc(ask: Ask, args: argparse.Namespace) -> int:
+    grace = None if args.grace is None else _seconds("--grace", args.grace)
+    window = None if args.undelete_window is None else _seconds("--undelete-window", args.undelete_window)
     if args.explain:
-        lines = explain(store, Digest.parse(args.explain), grace)
+        lines = ask("explain", digest=args.explain, grace=grace)["lines"]
         print("\n".join(lines) or f"{args.explain} is not here and never was")
         return 0
     if args.undelete:
-        print("\n".join(undelete(store, Digest.parse(args.undelete))))
+        print("\n".join(ask("undelete", digest=args.undelete)["lines"]))
         return 0
-    report = Collector(store, grace=grace, undelete=window).collect(dry_run=args.dry_run)
-    for item in report.deletions:
-        place = f"{item.repository}@" if item.repository else ""
-        print(f"{item.kind} {place}{item.digest} ({item.size} bytes): {item.reason}")
-    if report.waiting:
+    report = ask("gc", dry_run=args.dry_run, grace=grace, undelete=window)
+    for item in report["deletions"]:
+        place = f"{item['repository']}@" if item["repository"] else ""
+        print(f"{item['kind']} {place}{item['digest']} ({item['size']} bytes): {item['reason']}")
+    if report["waiting"]:
         print(
-            f"nothing is collected for another {report.waiting:.0f} seconds: the last server was killed, "
+            f"nothing is collected for another {report['waiting']:.0f} seconds: the last server was killed, "
             "so it is not known what was used lately",
             file=sys.stderr,
         )
     word = "would go" if args.dry_run else "went to the trash"
-    print(f"{len(report.deletions)} things {word}, {report.freed} bytes", file=sys.stderr)
+    print(f"{len(report['deletions'])} things {word}, {report['freed']} bytes", file=sys.stderr)
     return 0
 
 
-def _fsck(store: Directory, args: argparse.Namespace) -> int:
-    from registry.server.fsck import check
-    from registry.server.maintenance import rebuild_index
+def _rebuild(root: str) -> int:
+    import contextlib
 
-    if args.rebuild:
-        start = time.monotonic()
+    from registry.server.maintenance import open_directory, rebuild_index
+
+    start = time.monotonic()
+    with contextlib.closing(open_directory(root)) as store:
         rebuild_index(store)
-        print(f"made the index again in {time.monotonic() - start:.1f} seconds", file=sys.stderr)
-        return 0
-    found = check(store, repair=args.repair)
+    print(f"made the index again in {time.monotonic() - start:.1f} seconds", file=sys.stderr)
+    return 0
+
+
+def _fsck(ask: Ask, *, repair: bool) -> int:
+    found = ask("fsck", repair=repair)["findings"]
     for item in found:
-        print(f"{item.place}: {item.problem}{' (mended)' if item.repaired else ''}")
-    open_ones = sum(not item.repaired for item in found)
+        print(f"{item['place']}: {item['problem']}{' (mended)' if item['repaired'] else ''}")
+    open_ones = sum(not item["repaired"] for item in found)
     print(f"{len(found)} findings, {open_ones} of them not mended", file=sys.stderr)
     return 1 if open_ones else 0
 
 
-def _scrub(store: Directory, args: argparse.Namespace) -> int:
-    from registry.server.scrub import Scrubber
-
-    report = Scrubber(store, rate=args.rate * 1e6).scrub()
-    for digest, repositories in sorted(report.damaged.items()):
+def _scrub(ask: Ask, args: argparse.Namespace) -> int:
+    report = ask("scrub", rate=None if args.rate is None else args.rate * 1e6)
+    for digest, repositories in report["damaged"].items():
         print(
             f"{digest} is damaged; push it again to repair it ({', '.join(repositories) or 'nobody has it'})"
         )
     print(
-        f"read {report.checked} blobs and manifests, {report.size} bytes; {len(report.damaged)} damaged",
+        f"read {report['checked']} blobs and manifests, {report['size']} bytes; "
+        f"{len(report['damaged'])} damaged",
         file=sys.stderr,
     )
-    return 1 if report.damaged else 0
+    return 1 if report["damaged"] else 0
 
 
-def _rm(store: Directory, repository: str) -> int:
-    from registry.server.maintenance import remove_repository
-
-    if not remove_repository(store, repository):
-        raise InvalidOption(f"there is no repository {repository}")
+def _readonly(ask: Ask, value: str | None) -> int:
+    answer = ask("readonly") if value is None else ask("readonly", value=value == "on")
+    print("on" if answer["read_only"] else "off")
     return 0
+
+
+def _status(ask: Ask, *, as_json: bool) -> int:
+    found = ask("status")
+    if as_json:
+        import json
+
+        print(json.dumps(found, indent=2))
+        return 0
+    for name, value in found.items():
+        if name == "workers":
+            for worker in value:
+                text = ", ".join(f"{key} {what}" for key, what in worker.items() if key != "pid")
+                print(f"worker {worker['pid']}: {text}")
+        else:
+            print(f"{name.replace('_', ' ')}: {_word(value)}")
+    return 0
+
+
+def _word(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _seconds(option: str, text: str) -> float:
