@@ -8,6 +8,7 @@ The errors of the builder.
      ├ InvalidContext       the build context cannot be used
      ├ InvalidOption        an option or argument of the build contradicts the Dockerfile or another one
      ├ Unsupported          something that this version does not do; says what and what to do instead
+     ├ CacheLost            a layer of an imported cache cannot be had, or is not what it should be
      ├ ChecksFailed         the Dockerfile breaks build checks, and says that this is an error
      └ ExportProblem        a finished image cannot be taken where it should go
 
@@ -85,6 +86,10 @@ class InvalidOption(BuildError):
 
 class Unsupported(BuildError):
     """Something that this version does not do."""
+
+
+class CacheLost(BuildError):
+    """A layer of an imported cache cannot be had; the build is to go on without it."""
 
 
 class ChecksFailed(BuildError):

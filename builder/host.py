@@ -17,6 +17,7 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 from oci_image.store.base import BlobStore, TagStore
 
+from .records import nowhere
 from .sources.options import NetworkOptions
 
 if TYPE_CHECKING:  # loaded only when something must run
@@ -94,7 +95,8 @@ class Host:
     Everything that a build touches.
 
     Factories (`sandbox`, `rootfs`) are called when the first step needs them, so that a build without RUN
-    loads neither. `state` is the directory for everything that is only a cache.
+    loads neither. `state` is the directory for everything that is only a cache. `reachable` says of a layer
+    of a cached result that is not in the store whether `layers` can fetch it all the same.
     """
 
     blobs: BlobStore
@@ -109,3 +111,4 @@ class Host:
     user_namespace: bool = False
     network: NetworkOptions = field(default_factory=NetworkOptions)
     clock: Callable[[], float] = time.monotonic
+    reachable: Callable[[Digest], bool] = nowhere

@@ -86,10 +86,10 @@ class Recall:
         if step.origin.no_cache:
             return None
         record = self._complete(step, self._host.cache.lookup(key))
-        if record is None:
+        below = inputs[0].layers if inputs else ()
+        if record is None or not _continues(record, inputs):
             return None
         # The layers below are the same by their diff_ids; where they rest may have changed.
-        below = inputs[0].layers if inputs else ()
         record = replace(record, layers=below + record.layers[len(below) :])
         self._host.cache.store([(step.digest, step.preimage)], record)
         self._cached.add(step.digest)
@@ -121,7 +121,8 @@ class Recall:
         return self._complete(step, self._host.cache.lookup(step.digest))
 
     def _complete(self, step: Step, record: CacheRecord | None) -> CacheRecord | None:
-        if record is None or not is_complete(record, self._host.blobs, self._given[step.digest]):
+        given, host = self._given[step.digest], self._host
+        if record is None or not is_complete(record, host.blobs, given, host.reachable):
             return None
         return record
 
@@ -137,3 +138,9 @@ class Recall:
             else:
                 stack.append((inner, True))
                 stack.extend((below, False) for below in reversed(inner.inputs))
+
+
+def _continues(record: CacheRecord, inputs: Sequence[Snapshot]) -> bool:
+    """Whether a result begins with the layers below; that of an imported cache might be a made-up one."""
+    below = inputs[0].diff_ids if inputs else ()
+    return record.snapshot.diff_ids[: len(below)] == below

@@ -8,7 +8,7 @@ the store.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,9 +75,28 @@ class CacheIndex(Protocol):
         ...
 
 
-def is_complete(record: CacheRecord, blobs: BlobStore, given: int) -> bool:
-    """Whether all layers but the first `given` (those of a base image, which can be fetched) are stored."""
-    return all(blobs.stat(layer.descriptor.digest) is not None for layer in record.layers[given:])
+def nowhere(blob: Digest) -> bool:
+    """No blob can be had but those that are stored."""
+    del blob
+    return False
+
+
+def is_complete(
+    record: CacheRecord, blobs: BlobStore, given: int, reachable: Callable[[Digest], bool] = nowhere
+) -> bool:
+    """
+    Whether all layers but the first `given` (those of a base image, which can be fetched) can be had.
+
+    Args:
+        record: what an index holds.
+        blobs: the local store.
+        given: how many layers do not matter.
+        reachable: whether a blob that is not in the store can be fetched when it is needed.
+    """
+    return all(
+        blobs.stat(layer.descriptor.digest) is not None or reachable(layer.descriptor.digest)
+        for layer in record.layers[given:]
+    )
 
 
 class MemoryCacheIndex:

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from ..events import EventSink
 from ..graph import Step
 from ..host import Host
-from ..ops import BaseImage, Scratch
+from ..ops import BaseImage, ExecMount, Scratch
 from ..request import Bounds
 from ..snapshots import Snapshot
 
@@ -30,6 +30,14 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+class MountSource(Protocol):
+    """Has contents for cache mounts that are not in the store."""
+
+    async def restore(self, name: str, mount: ExecMount, place: str) -> bool:
+        """Fill the empty directory of the mount of this name; False leaves it as it is."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supplies:
     """
@@ -37,7 +45,8 @@ class Supplies:
 
     `contexts` maps names ("" is the main one) to build contexts; `secrets` ids to values, `ssh` ids to
     agents. None of the values of the last two is ever part of a key, an event or an error. `bounds` are those
-    of every command, and change no result. `said` holds notices that were given, so that each is given once.
+    of every command, and change no result. `mounts` has what new cache mounts begin with. `said` holds
+    notices that were given, so that each is given once.
     """
 
     host: Host
@@ -46,6 +55,7 @@ class Supplies:
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ssh: Mapping[str, AgentSource] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
+    mounts: MountSource | None = None
     said: set[str] = field(default_factory=set)
 
 

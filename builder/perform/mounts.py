@@ -138,7 +138,7 @@ async def _lock_caches(mounts: Sequence[ExecMount], supplies: Supplies, stack: A
     wanted: dict[str, bool] = {}
     for mount in mounts:
         if mount.type == "cache" and mount.sharing != "private":
-            path = os.path.join(_caches(supplies), f"{_cache_key(mount)}.lock")
+            path = os.path.join(_caches(supplies), f"{cache_key(mount)}.lock")
             wanted[path] = wanted.get(path, True) and mount.sharing == "shared"
     for path, shared in sorted(wanted.items()):
         await stack.enter_async_context(exclusive(path, shared=shared))
@@ -148,21 +148,22 @@ def _caches(supplies: Supplies) -> str:
     return os.path.join(supplies.host.state, "mounts")
 
 
-def _cache_key(mount: ExecMount) -> str:
+def cache_key(mount: ExecMount) -> str:
+    """The name of a cache mount in the store; a private one has a number behind it."""
     # Another owner or mode means another directory: the first user's choice cannot be changed later.
     return Digest.of(json.dumps([mount.id, mount.mode, mount.uid, mount.gid]).encode()).hex[:32]
 
 
 @asynccontextmanager
 async def _cache(mount: ExecMount, inputs: Sequence[Snapshot], supplies: Supplies) -> AsyncIterator[Mount]:
-    key, parent = _cache_key(mount), _caches(supplies)
+    key, parent = cache_key(mount), _caches(supplies)
     async with AsyncExitStack() as stack:
         name = key
         if mount.sharing == "private":
             name = await _own_copy(parent, key, stack)
         directory = os.path.join(parent, name)
         async with exclusive(os.path.join(parent, f"{key}.new")):
-            await in_thread(_make_cache, directory, mount, inputs, supplies)
+            await _prepare(directory, mount, inputs, supplies)
         yield Bind(source=os.path.join(directory, "data"), target=mount.target, readonly=mount.readonly)
 
 
@@ -177,16 +178,30 @@ async def _own_copy(parent: str, key: str, stack: AsyncExitStack) -> str:
     raise BuildError(f"more than {_MOST_PRIVATE} users of one private cache mount at once")
 
 
-def _make_cache(directory: str, mount: ExecMount, inputs: Sequence[Snapshot], supplies: Supplies) -> None:
-    data = os.path.join(directory, "data")
-    if os.path.isdir(data):
-        return
+async def _prepare(directory: str, mount: ExecMount, inputs: Sequence[Snapshot], supplies: Supplies) -> None:
+    """Make a cache mount that is not there yet: as an imported cache has it, or as it is to begin."""
     temporary = f"{directory}.making"
+    place = os.path.join(temporary, "data")
+    if not await in_thread(_begin, directory, temporary):
+        return
+    name = os.path.basename(directory)
+    restored = supplies.mounts is not None and await supplies.mounts.restore(name, mount, place)
+    if mount.input is not None and not restored:
+        files = StepFiles(inputs[mount.input], supplies.host.layers)
+        await in_thread(_fill, place, files, mount.source, supplies)
+    await in_thread(_finish, directory, temporary, mount)
+
+
+def _begin(directory: str, temporary: str) -> bool:
+    if os.path.isdir(os.path.join(directory, "data")):
+        return False
     remove_tree(temporary)
     os.makedirs(os.path.join(temporary, "data"))
+    return True
+
+
+def _finish(directory: str, temporary: str, mount: ExecMount) -> None:
     place = os.path.join(temporary, "data")
-    if mount.input is not None:
-        _fill(place, StepFiles(inputs[mount.input], supplies.host.layers), mount.source, supplies)
     os.chown(place, mount.uid, mount.gid)
     os.chmod(place, 0o755 if mount.mode is None else mount.mode)
     with open(os.path.join(temporary, "id"), "w", encoding="utf-8", errors="surrogateescape") as file:

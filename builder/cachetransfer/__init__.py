@@ -1,0 +1,1 @@
+"""Taking the build cache elsewhere and back: ``--cache-to`` and ``--cache-from``."""
