@@ -15,18 +15,18 @@ from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.parser import Dockerfile, parse
 from oci_image.platform import local_platform
 
-from .assemble import assemble
+from .assemble import annotations_of, assemble, check_annotations, gather
 from .context import BuildContext, open_context
 from .errors import BuildError
 from .events import EventSink, discard
-from .graph import BuildGraph
+from .graph import BuildGraph, joined, platforms_of
 from .host import Host
 from .loop import needs_loop
 from .named import NamedDirectory, read_named
 from .ops import Exec
 from .plan import plan
 from .recall import Recall, Results, recalled
-from .request import Bounds, BuildRequest, BuildResult
+from .request import Bounds, BuildRequest, BuildResult, ImageSet
 from .sources.fetching import Fetcher
 from .sources.remote import is_url, parse_git
 
@@ -62,6 +62,7 @@ async def build(
     try:
         dockerfile = _parsed(request)
         graph = await plan_request(dockerfile, request, host, contexts, fetcher)
+        check_annotations(request.annotations, platforms_of(graph), has_index=_has_index(request))
         for context in contexts.values():
             context.save()
         results = Recall(graph, host, sink).everything(graph)
@@ -80,6 +81,10 @@ async def build(
         for context in contexts.values():
             context.close()
         fetcher.close()
+    if request.squash:
+        from .relayering import squashed
+
+        graph, results = await squashed(graph, results, host, sink)
     result = _finished(request, graph, results, host)
     return replace(
         result,
@@ -113,15 +118,21 @@ async def plan_request(
     for name, value in named.items():
         if isinstance(value, NamedDirectory):
             contexts[name] = await _named_context(value.value, host, fetcher)
-    return await plan(
-        dockerfile,
-        request,
-        contexts,
-        host.resolver,
-        platform=request.platform or local_platform(),
-        remotes=fetcher,
-        named=named,
-    )
+    platforms = request.platforms or (local_platform(),)
+    graphs = [
+        await plan(
+            dockerfile,
+            request,
+            contexts,
+            host.resolver,
+            platform=platform,
+            remotes=fetcher,
+            named=named,
+            several=len(platforms) > 1,
+        )
+        for platform in platforms
+    ]
+    return graphs[0] if len(graphs) == 1 else joined(graphs)
 
 
 def _parsed(request: BuildRequest) -> Dockerfile:
@@ -172,15 +183,30 @@ async def _run(
         raise
 
 
+def _has_index(request: BuildRequest) -> bool:
+    return request.as_index or len(request.platforms) > 1
+
+
 def _finished(request: BuildRequest, graph: BuildGraph, results: Results, host: Host) -> BuildResult:
-    """Assemble the image of the (one) target and name it."""
-    image = assemble(graph.targets[0], results.snapshots[0], host.blobs)
-    descriptor = image.manifest.descriptor
+    """Assemble the images of the targets, and give them their names."""
+    platforms = platforms_of(graph)
+    images = tuple(
+        assemble(
+            target,
+            snapshot,
+            host.blobs,
+            annotations_of(request.annotations, "manifest", target.platform),
+        )
+        for target, snapshot in zip(graph.targets, results.snapshots, strict=True)
+    )
+    bases = tuple(target.base_layers for target in graph.targets)
+    made = ImageSet(images=images, platforms=platforms, bases=bases)
+    made = gather(made, request.annotations, host.blobs, as_index=_has_index(request))
     for tag in request.tags:
-        if host.tags.get(str(tag)) != descriptor:
-            host.tags.set(str(tag), descriptor)
+        if host.tags.get(str(tag)) != made.root:
+            host.tags.set(str(tag), made.root)
     return BuildResult(
-        image=image,
+        made=made,
         tags=request.tags,
         steps=results.steps,
         cached=results.cached,

@@ -7,15 +7,16 @@ step. What people see of a step (`origin`) is not part of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dockerfile_grammar.spans import Span
 from oci_image import jsonbytes
 from oci_image.config import ImageConfig
 from oci_image.digest import Digest
+from oci_image.platform import Platform
 
-from .ops import Op, canonical
+from .ops import BaseImage, Op, canonical
 
 KEY_VERSION = 1
 """Raise it when the meaning of an op changes, so that older results are not reused."""
@@ -73,12 +74,22 @@ class Target:
     """
     What a build produces: the filesystem of a step, and the configuration that goes with it.
 
-    `config.history` is complete, `config.diff_ids` is filled when the image is assembled.
+    `config.history` is complete, `config.diff_ids` is filled when the image is assembled. `platform` is what
+    was asked for; the base may be for another one.
     """
 
     name: str
     head: Step
     config: ImageConfig
+    platform: Platform
+
+    @property
+    def base_layers(self) -> int:
+        """How many layers of the result are those of a base image."""
+        step = self.head
+        while step.inputs:
+            step = step.inputs[0]
+        return len(step.op.layers) if isinstance(step.op, BaseImage) else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,3 +119,16 @@ def _walk(head: Step, seen: set[Digest]) -> Iterator[Step]:
             continue
         stack.append((step, True))
         stack.extend((inner, False) for inner in reversed(step.inputs) if inner.digest not in seen)
+
+
+def joined(graphs: Sequence[BuildGraph]) -> BuildGraph:
+    """The plans of several platforms as one; what is the same step in several is run once."""
+    return BuildGraph(
+        targets=tuple(target for graph in graphs for target in graph.targets),
+        warnings=tuple(dict.fromkeys(warning for graph in graphs for warning in graph.warnings)),
+    )
+
+
+def platforms_of(graph: BuildGraph) -> tuple[Platform, ...]:
+    """What the targets are for, in their order."""
+    return tuple(target.platform for target in graph.targets)

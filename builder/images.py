@@ -13,14 +13,17 @@ from typing import Any
 from oci_image.config import History
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
+from oci_image.documents import Document, Index
 from oci_image.errors import ImageError, InvalidDocument, InvalidReference, NotFound, VerificationFailed
 from oci_image.image import Image
+from oci_image.platform import Platform
 from oci_image.reference import Reference
 from oci_image.store.gc import mark
 
 from .cleanup import cached_layers
 from .errors import InvalidOption
 from .local import Found, LocalStore
+from .request import ImageSet, single
 
 DAMAGED = "damaged"
 """The platform of a row whose manifest or configuration cannot be read."""
@@ -88,9 +91,16 @@ def history(image: Image) -> list[HistoryRow]:
     return out[::-1]
 
 
-def describe(store: LocalStore, found: Found) -> dict[str, Any]:
-    """What ``pybuild inspect`` shows: Docker's members, plus the manifest."""
-    image = store.image(found.descriptor)
+def describe(store: LocalStore, found: Found, platform: Platform | None = None) -> dict[str, Any]:
+    """
+    What ``pybuild inspect`` shows: Docker's members, plus the manifest, and of an index what it has.
+
+    Without a platform, an index shows the image for this machine, or else its first one that is here.
+
+    Raises:
+        NotFound: the image is not here, or not for the platform.
+    """
+    image = _shown_image(store, found, platform)
     config = image.config.value
     names = [
         Reference.parse(name)
@@ -112,7 +122,68 @@ def describe(store: LocalStore, found: Found) -> dict[str, Any]:
         "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in config.diff_ids]},
         "Descriptor": found.descriptor.to_json(),
         "Manifest": image.manifest.value.to_json(),
+        **_index_members(store, found),
     }
+
+
+def _shown_image(store: LocalStore, found: Found, platform: Platform | None) -> Image:
+    try:
+        return store.image(found.descriptor, platform)
+    except NotFound:
+        first = next(store.images(found.descriptor), None)
+        if platform is not None or first is None:
+            raise
+        return first
+
+
+def _index_members(store: LocalStore, found: Found) -> dict[str, Any]:
+    value = store.document(found.descriptor).value
+    if not isinstance(value, Index):
+        return {}
+    platforms = [
+        {"Platform": str(entry.platform or "unknown"), "Digest": str(entry.digest), "Here": here}
+        for entry in value.manifests
+        for here in (store.blobs.stat(entry.digest) is not None,)
+    ]
+    return {"Platforms": platforms, "Annotations": dict(value.annotations)}
+
+
+def image_set(store: LocalStore, found: Found, platform: Platform | None = None) -> ImageSet:
+    """
+    An image of the store, or all images of an index, to be taken elsewhere.
+
+    Args:
+        store: the local store.
+        found: what is meant.
+        platform: only the image for it.
+
+    Raises:
+        NotFound: a manifest of the index is not here, or there is none for the platform.
+    """
+    document = store.document(found.descriptor)
+    value = document.value
+    if platform is not None or not isinstance(value, Index):
+        return single(store.image(found.descriptor, platform))
+    images = []
+    for entry in value.manifests:
+        if store.blobs.stat(entry.digest) is None:
+            raise NotFound(
+                f"the index names the manifest {entry.digest} ({entry.platform or 'no platform'}), "
+                "which is not in the store",
+                hint="pull it with --all-platforms, or name one platform with --platform",
+            )
+        images.append(store.image(entry))
+    platforms = tuple(
+        entry.platform or image.config.value.platform
+        for entry, image in zip(value.manifests, images, strict=True)
+    )
+    return ImageSet(
+        images=tuple(images),
+        platforms=platforms,
+        bases=(0,) * len(images),
+        index=Document(raw=document.raw, value=value, descriptor=document.descriptor),
+        annotations=found.descriptor.annotations,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

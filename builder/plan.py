@@ -50,6 +50,7 @@ async def plan(
     build_platform: Platform | None = None,
     remotes: Remotes | None = None,
     named: Mapping[str, NamedContext] | None = None,
+    several: bool = False,
 ) -> BuildGraph:
     """
     Plan a build; reads the build context, and waits for registries only.
@@ -63,6 +64,7 @@ async def plan(
         build_platform: what is built on; this machine by default.
         named: what stands in the place of names; directories are in `contexts` by the same name.
         remotes: gets what ADD takes from the network; None where that is impossible.
+        several: the image is one of those of several platforms, and titles of steps say for which.
 
     Raises:
         DockerfileError: something is wrong in the Dockerfile.
@@ -70,7 +72,13 @@ async def plan(
         ChecksFailed: build checks are broken, and the file makes that an error.
     """
     planner = _Planner(
-        dockerfile, request, contexts, platform, build_platform or local_platform(), named=named or {}
+        dockerfile,
+        request,
+        contexts,
+        platform,
+        build_platform or local_platform(),
+        named=named or {},
+        several=several,
     )
     try:
         target = planner.stages.target(request.target)
@@ -96,12 +104,14 @@ class _Planner:
         build_platform: Platform,
         *,
         named: Mapping[str, NamedContext],
+        several: bool,
     ) -> None:
         target_name = request.target or dockerfile.stages[-1].name or ""
         self._dockerfile = dockerfile
         self._request = request
         self._contexts = contexts
         self._platform = platform
+        self._several = several
         self.linter = Linter(check_options(dockerfile, request.build_args))
         self._global_args = global_arguments(
             dockerfile, request.build_args, target=target_name, platform=platform, build=build_platform
@@ -209,7 +219,7 @@ class _Planner:
         if unused:
             warnings.append(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed")
         return BuildGraph(
-            targets=(Target(name=name, head=state.head, config=state.config),),
+            targets=(Target(name=name, head=state.head, config=state.config, platform=self._platform),),
             warnings=tuple(dict.fromkeys(warnings)),
         )
 
@@ -241,7 +251,7 @@ class _Planner:
 
     def _start(self, plan: StagePlan) -> StageState:
         start = Start(
-            stage=plan.title,
+            stage=f"{plan.platform} {plan.title}".rstrip() if self._several else plan.title,
             span=plan.stage.base.span,
             platform=plan.platform,
             epoch=self._epoch,

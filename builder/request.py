@@ -7,10 +7,12 @@ Plain frozen values without I/O; the command line, tests and any other front end
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
+from oci_image.documents import Document, Index
 from oci_image.image import Image
 from oci_image.platform import Platform
 from oci_image.reference import Reference
@@ -30,6 +32,21 @@ class Output:
     type: str
     dest: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """
+    One annotation of images, for one platform or (None) for each.
+
+    `level` is "manifest", "manifest-descriptor" (in the index), "index", or "index-descriptor" (where an
+    image layout names the index).
+    """
+
+    level: str
+    key: str
+    value: str
+    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +70,9 @@ class BuildRequest:
     messages call it. `build_args` hold resolved values only. `epoch` is None unless asked for. `add_hosts`
     are further lines of /etc/hosts for RUN as "name:address"; `no_cache_filter` names stages that run again;
     `entitlements` are those that the Dockerfile may use, as "network.host". `build_contexts` are named ones,
-    as `named` reads them.
+    as `named` reads them. `platforms` are those to build for, each once, none meaning this machine's;
+    `as_index` asks for an index also over a single image. `squash` joins the layers of the build into one.
+    `context_time` is the time of a remote build context, for SOURCE_DATE_EPOCH=context.
     """
 
     context: str
@@ -65,7 +84,10 @@ class BuildRequest:
     build_args: Mapping[str, str] = field(default_factory=dict, hash=False)
     build_contexts: Mapping[str, str] = field(default_factory=dict, hash=False)
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
-    platform: Platform | None = None
+    platforms: tuple[Platform, ...] = ()
+    as_index: bool = False
+    annotations: tuple[Annotation, ...] = ()
+    squash: bool = False
     no_cache: bool = False
     pull: bool = False
     no_cache_filter: tuple[str, ...] = ()
@@ -74,14 +96,52 @@ class BuildRequest:
     bounds: Bounds = field(default_factory=Bounds)
     entitlements: frozenset[str] = frozenset()
     epoch: int | None = None
+    context_time: int | None = None
     outputs: tuple[Output, ...] = ()
     push: bool = False
     compression: str = "gzip"
 
     @property
+    def platform(self) -> Platform | None:
+        """The platform to build for, the first one of several; None for this machine's."""
+        return self.platforms[0] if self.platforms else None
+
+    @property
     def effective_epoch(self) -> int:
         """The time that files and images get, in Unix seconds."""
         return DEFAULT_EPOCH if self.epoch is None else self.epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSet:
+    """
+    What a build made: an image for each platform, and the index over them where there is one.
+
+    `bases` says of each image how many of its layers are those of its base. `annotations` belong where an
+    image layout names the root.
+    """
+
+    images: tuple[Image, ...]
+    platforms: tuple[Platform, ...]
+    bases: tuple[int, ...]
+    index: Document[Index] | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def root(self) -> Descriptor:
+        """The index, or the manifest of the only image."""
+        document = self.images[0].manifest if self.index is None else self.index
+        return replace(document.descriptor, annotations=self.annotations)
+
+    @property
+    def id(self) -> Digest:
+        """The digest of the only image's configuration, or that of the index, as with docker buildx."""
+        return self.images[0].id if self.index is None else self.index.digest
+
+
+def single(image: Image) -> ImageSet:
+    """One image as a set, all its layers its own."""
+    return ImageSet(images=(image,), platforms=(image.config.value.platform,), bases=(0,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +155,7 @@ class BuildResult:
     something.
     """
 
-    image: Image
+    made: ImageSet
     tags: tuple[Reference, ...] = ()
     pushed: Mapping[str, Digest] = field(default_factory=dict, hash=False)
     steps: int = 0
@@ -103,3 +163,8 @@ class BuildResult:
     warnings: tuple[str, ...] = ()
     looked: Looked | None = field(default=None, compare=False, repr=False)
     recalled: tuple[Step, ...] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def image(self) -> Image:
+        """The image, of several the one for the first platform."""
+        return self.made.images[0]

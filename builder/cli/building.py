@@ -14,16 +14,15 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from oci_image.digest import Digest
+from oci_image.reference import Reference
 
 from ..build import build as build_image
-from ..errors import InvalidOption
 from ..events import EventSink, Notice
 from ..host import Host
 from ..local import LocalStore
-from ..loop import drive, needs_loop
+from ..loop import drive
 from ..recorded import Watch, record
-from ..request import BuildRequest, BuildResult, Output
+from ..request import BuildRequest, BuildResult, ImageSet
 from .granted import Granted
 from .progress.open import open_progress
 from .reentry import Entry
@@ -74,18 +73,18 @@ def build(
     ):
         try:
             work = _everything(request, watch.over(host), store, settings, progress, granted=granted)
-            result, pushed = drive(work, run)
+            result, answer, pushed = drive(work, run)
         except Exception as problem:
             from .problems import add_excerpt
 
             add_excerpt(problem, _sources(request))
             _warn(_shown(getattr(problem, "warnings", ())), progress, args)
             raise
-        answer, notices = _answer(result), _shown(result.warnings)
+        notices = _shown(result.warnings)
         told = {"answer": _answer_when_cached(answer), "notices": notices}
         record(store, host.resolver, watch, result, context=request.context, told=told, key=key)
     _warn(notices, progress, args)
-    report(answer, {name: str(digest) for name, digest in pushed.items()}, args)
+    report(answer, pushed, args)
     return 0
 
 
@@ -106,25 +105,10 @@ def check(request: BuildRequest) -> None:
     Raises:
         InvalidOption: two options contradict each other.
     """
-    wants_push = request.push or any(output.type == "registry" for output in request.outputs)
-    if wants_push and not names_of(request):
-        raise InvalidOption(
-            "nothing to push: the image has no name", hint="give it one with -t REGISTRY/NAME:TAG"
-        )
-    to_stdout = [output for output in request.outputs if output.dest == "-"]
-    if len(to_stdout) > 1:
-        raise InvalidOption("only one --output can go to standard output")
+    if request.outputs or request.push:
+        from .outputs import read_outputs
 
-
-def names_of(request: BuildRequest) -> list[str]:
-    """The names that the image gets: those of -t and of outputs with name=."""
-    from oci_image.reference import Reference
-
-    names = [str(tag) for tag in request.tags]
-    for output in request.outputs:
-        texts = filter(None, output.attributes.get("name", "").split(","))
-        names.extend(str(Reference.parse(text)) for text in texts)
-    return list(dict.fromkeys(names))
+        read_outputs(request)
 
 
 async def _everything(
@@ -135,58 +119,25 @@ async def _everything(
     sink: EventSink,
     *,
     granted: Granted,
-) -> tuple[BuildResult, dict[str, Digest]]:
+) -> tuple[BuildResult, dict[str, Any], dict[str, str]]:
+    """The result, what is told of it, and digests by the names that it was pushed to."""
     result = await build_image(request, host, sink, secrets=granted.secrets, ssh=granted.ssh)
-    names = names_of(request)
-    for name in names:
-        if store.tags.get(name) != result.image.manifest.descriptor:
-            store.tags.set(name, result.image.manifest.descriptor)
-    for output in request.outputs:
-        if output.type not in ("image", "registry"):
-            await needs_loop()
-            await _export(output, request, result, host, sink)
-    pushed: dict[str, Digest] = {}
-    if _wants_push(request):
-        from oci_image.reference import Reference
+    if not request.outputs and not request.push:
+        return result, _answer(result, result.made, result.tags), {}
+    from .outputs import deliver, read_outputs
 
-        from .transfers import push_image
-
-        await needs_loop()
-        for name in names:
-            descriptor = result.image.manifest.descriptor
-            pushed[name] = await push_image(
-                settings, store, descriptor, Reference.parse(name), sink, compression=request.compression
-            )
-    return result, pushed
+    outputs = read_outputs(request)
+    done = await deliver(outputs, request, result, host=host, store=store, settings=settings, sink=sink)
+    pushed = {name: str(digest) for name, digest in done.pushed.items()}
+    return result, _answer(result, done.made, done.names), pushed
 
 
-def _wants_push(request: BuildRequest) -> bool:
-    return request.push or any(
-        output.type == "registry" or output.attributes.get("push") == "true" for output in request.outputs
-    )
-
-
-async def _export(
-    output: Output, request: BuildRequest, result: BuildResult, host: Host, sink: EventSink
-) -> None:
-    import time
-
-    from ..events import TaskDone, TaskStarted
-    from ..exporters.open import open_exporter
-
-    title = f"exporting {output.type}"
-    sink(TaskStarted(title, time.monotonic()))
-    exporter = open_exporter(output, request.compression)
-    exported = await exporter.export(result.image, request.tags, host, sink)
-    sink(TaskDone(title, time.monotonic(), exported.detail))
-
-
-def _answer(result: BuildResult) -> dict[str, Any]:
+def _answer(result: BuildResult, made: ImageSet, names: Iterable[Reference]) -> dict[str, Any]:
     """What `report` tells of a result."""
     return {
-        "id": str(result.image.id),
-        "descriptor": result.image.manifest.descriptor.to_json(),
-        "names": ",".join(tag.familiar for tag in result.tags),
+        "id": str(made.id),
+        "descriptor": made.root.to_json(),
+        "names": ",".join(dict.fromkeys(name.familiar for name in names)),
         "steps": {"total": result.steps, "cached": result.cached},
     }
 

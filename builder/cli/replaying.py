@@ -36,6 +36,10 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
         return ""
     if args.build_context or args.secret or args.ssh or args.shm_size or args.ulimit or args.cgroup_parent:
         return ""  # no part of any key, but what is wrong with them has to be told every time
+    if len(args.platform) > 1 or "," in "".join(args.platform) or args.annotation or args.squash:
+        return ""
+    if "BUILDKIT_MULTI_PLATFORM" in inputs.build_args:
+        return ""
     try:
         ignored = ignore_file(inputs)
     except OSError:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ..errors import InvalidOption, Unsupported
-from ..request import BuildRequest, Output
+from ..errors import InvalidOption
+from ..request import Annotation, BuildRequest, Output
 from .granted import read_bounds, read_entitlements, read_hosts
 from .inputs import Inputs
 from .settings import Settings
 
-_TYPES = ("image", "registry", "oci", "docker", "tar", "local")
+if TYPE_CHECKING:
+    from oci_image.platform import Platform
 
 
 def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -> BuildRequest:
@@ -21,7 +24,6 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         InvalidOption: an argument is wrong.
         Unsupported: an argument that this version does not take.
     """
-    from oci_image.platform import Platform
     from oci_image.reference import Reference
 
     if args.network not in ("default", "none", "host", "private"):
@@ -37,7 +39,10 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         build_args=inputs.build_args,
         build_contexts=dict(_build_context(text) for text in args.build_context),
         labels=dict(_labels(args.label)),
-        platform=_platform(args.platform, Platform),
+        platforms=_platforms(args.platform),
+        as_index=_is_index(inputs.build_args),
+        annotations=_annotations(args.annotation),
+        squash=args.squash,
         no_cache=args.no_cache,
         pull=args.pull,
         no_cache_filter=tuple(args.no_cache_filter),
@@ -46,7 +51,7 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         bounds=read_bounds(args),
         entitlements=read_entitlements(args.allow),
         epoch=parse_epoch(epoch),
-        outputs=tuple(_output(text) for text in args.output),
+        outputs=_outputs(args.output),
         push=args.push,
         compression=args.compression,
     )
@@ -78,14 +83,47 @@ def _build_context(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _platform(text: str | None, kind: type):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Platform | None
+def _platforms(texts: list[str]) -> tuple[Platform, ...]:
+    """Each platform once; "local" is that of this machine."""
+    from oci_image.errors import InvalidPlatform
+    from oci_image.platform import Platform, local_platform
+
+    found: list[Platform] = []
+    for text in (word for value in texts for word in value.split(",") if word.strip()):
+        try:
+            found.append(local_platform() if text.strip() == "local" else Platform.parse(text))
+        except InvalidPlatform as problem:
+            raise InvalidOption(f"--platform {text}: {problem.message}", hint=problem.hint) from problem
+    return tuple(dict.fromkeys(found))
+
+
+def _annotations(texts: list[str]) -> tuple[Annotation, ...]:
+    if not texts:
+        return ()
+    from ..exporters.annotations import parse_annotation
+
+    return tuple(one for text in texts for one in parse_annotation(text))
+
+
+def _outputs(texts: list[str]) -> tuple[Output, ...]:
+    if not texts:
+        return ()
+    from ..exporters.options import parse_output
+
+    return tuple(parse_output(text) for text in texts if text)
+
+
+def _is_index(build_args: Mapping[str, str]) -> bool:
+    """Whether an index is asked for, as BuildKit's argument does it."""
+    text = build_args.get("BUILDKIT_MULTI_PLATFORM", "")
     if not text:
-        return None
-    if "," in text:
-        raise Unsupported(
-            "several platforms in one build are not supported; name one", hint=f"--platform {text}"
-        )
-    return kind.parse(text)  # type: ignore[attr-defined]
+        return False
+    from dockerfile_grammar.golang import parse_bool
+
+    try:
+        return parse_bool(text)
+    except ValueError as problem:
+        raise InvalidOption(f"--build-arg BUILDKIT_MULTI_PLATFORM={text}: {problem}") from problem
 
 
 def parse_epoch(text: str | None) -> int | None:
@@ -102,26 +140,3 @@ def parse_epoch(text: str | None) -> int | None:
             f"SOURCE_DATE_EPOCH={text}: expected whole seconds since 1970, at most the end of the year 9999"
         )
     return int(text)
-
-
-def _output(text: str) -> Output:
-    if "=" not in text:
-        # docker's short forms: "-" is a tar on stdout, a path a local directory.
-        return Output(type="tar", dest="-") if text == "-" else Output(type="local", dest=text)
-    values: dict[str, str] = {}
-    for part in text.split(","):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise InvalidOption(f"--output {text}: {part!r} is not of the form key=value")
-        values[key.strip().lower()] = value
-    kind = values.pop("type", "")
-    dest = values.pop("dest", "")
-    if kind not in _TYPES:
-        raise InvalidOption(f"--output type={kind}: expected one of {', '.join(_TYPES)}")
-    if kind in ("oci", "docker", "tar", "local") and not dest:
-        raise InvalidOption(f"--output type={kind}: dest=PATH is missing")
-    known = {"image": {"name", "push"}, "registry": {"name"}}.get(kind, {"name"})
-    unknown = sorted(set(values) - known - {"compression"})
-    if unknown:
-        raise Unsupported(f"--output type={kind}: {unknown[0]} is not supported")
-    return Output(type=kind, dest=dest, attributes=values)

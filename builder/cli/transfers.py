@@ -78,10 +78,12 @@ class Fetcher:
 
 
 async def pull_image(
-    settings: Settings, store: LocalStore, reference: Reference, platform: Platform, sink: EventSink
+    settings: Settings, store: LocalStore, reference: Reference, platform: Platform | None, sink: EventSink
 ) -> Digest:
     """
     Pull an image with its layers and name it; returns the digest of its manifest.
+
+    Without a platform everything under the name is pulled, and the name stands for the index.
 
     Raises:
         NotFound, VerificationFailed, RegistryError: it is not to be had, or not what was promised.
@@ -95,7 +97,7 @@ async def pull_image(
             pulled = await pull(
                 client, reference, platform, store.blobs, notes=store.notes, on_progress=report
             )
-    descriptor = pulled.image.manifest.descriptor
+    descriptor = pulled.root.descriptor if platform is None else pulled.image.manifest.descriptor
     store.tags.set(str(reference), descriptor)
     return descriptor.digest
 

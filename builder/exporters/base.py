@@ -1,5 +1,5 @@
 """
-What an exporter does: it takes a finished image somewhere.
+What an exporter does: it takes finished images somewhere.
 
 Exporters write a temporary name first and rename, so that a failed one leaves nothing that looks finished.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from oci_image.digest import Digest
-from oci_image.image import Image
 from oci_image.reference import Reference
 
 from ..events import EventSink
 from ..host import Host
+from ..request import ImageSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +29,12 @@ class Exporter(Protocol):
     """Takes finished images somewhere."""
 
     async def export(
-        self, image: Image, names: tuple[Reference, ...], host: Host, sink: EventSink
+        self, made: ImageSet, names: tuple[Reference, ...], host: Host, sink: EventSink
     ) -> Exported:
         """
-        Take the image there.
+        Take the images there.
 
         Raises:
-            ExportProblem: it cannot be taken there.
+            ExportProblem: they cannot be taken there.
         """
         ...

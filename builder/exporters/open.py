@@ -1,41 +1,34 @@
-"""From one ``-o`` to the exporter that does it."""
+"""From one output to the exporter that does it."""
 
 from __future__ import annotations
 
-from oci_image.errors import ImageError
-from oci_image.layer.compression import parse_encoder
-
-from ..errors import InvalidOption, Unsupported
-from ..request import Output
+from ..errors import Unsupported
 from .archive import ArchiveExporter
 from .base import Exporter
+from .options import ExportOptions
 from .rootfs import LocalExporter, TarExporter
 
 
-def open_exporter(output: Output, compression: str) -> Exporter:
+def open_exporter(options: ExportOptions, epoch: int | None = None) -> Exporter:
     """
     The exporter for an archive or a directory; images and registries are not exports but names.
 
     Args:
-        output: what was asked for.
-        compression: of layers, unless the output says otherwise.
+        options: what was asked for.
+        epoch: the time of files outside of images, if one was asked for.
 
     Raises:
-        InvalidOption: the compression is not known.
         Unsupported: no such output.
     """
-    kind = output.attributes.get("compression")
-    try:
-        parse_encoder(kind or compression)
-    except ImageError as problem:
-        raise InvalidOption(f"--output type={output.type}: {problem.message}") from problem
-    if output.type == "oci":
-        return ArchiveExporter(dest=output.dest, docker=False, compression=kind or compression)
-    if output.type == "docker":
-        # docker load reads uncompressed layers fastest, and docker save writes them so.
-        return ArchiveExporter(dest=output.dest, docker=True, compression=kind or "uncompressed")
-    if output.type == "tar":
-        return TarExporter(output.dest)
-    if output.type == "local":
-        return LocalExporter(output.dest)
-    raise Unsupported(f"--output type={output.type} is not supported")
+    if options.type in ("oci", "docker"):
+        return ArchiveExporter(
+            dest=options.dest,
+            docker=options.type == "docker",
+            compression=options.compression,
+            as_archive=options.as_archive,
+        )
+    if options.type == "tar":
+        return TarExporter(dest=options.dest, split=options.split, epoch=epoch)
+    if options.type == "local":
+        return LocalExporter(dest=options.dest, split=options.split, epoch=epoch)
+    raise Unsupported(f"--output type={options.type} is not supported")

@@ -30,7 +30,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--build-arg", action="append", default=[], metavar="NAME[=VALUE]", help="value of an ARG")
     p.add_argument("--target", default="", metavar="STAGE", help="stage to build (default the last one)")
-    p.add_argument("--platform", metavar="OS/ARCH", help="platform to build for")
+    p.add_argument(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH[,OS/ARCH]",
+        help="platforms to build for; several make an image index",
+    )
     p.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="label of the image")
     p.add_argument("--no-cache", action="store_true", help="run every step again")
     p.add_argument("--pull", action="store_true", help="ask the registry for newer base images")
@@ -53,6 +59,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="type=TYPE[,dest=PATH]",
         help="where the result goes: image, registry, oci, docker, tar or local",
     )
+    p.add_argument(
+        "--annotation",
+        action="append",
+        default=[],
+        metavar="[LEVEL:]KEY=VALUE",
+        help="annotation of the manifest, manifest-descriptor, index or index-descriptor",
+    )
+    p.add_argument("--squash", action="store_true", help="join the layers of this build into one")
     p.add_argument(
         "--compression",
         default="gzip",

@@ -8,6 +8,7 @@ from ...events import discard
 from ...exporters.rootfs import LocalExporter, TarExporter
 from ...images import find_image
 from ...local import LocalStore
+from ...request import single
 from ..options import verb
 from ..settings import Settings
 from ..wiring import open_host
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> int:
     settings = Settings.read(args.root)
     store = LocalStore(settings.root)
     found, image = find_image(store, args.image)
-    exporter = LocalExporter(args.directory) if args.directory else TarExporter(args.output)
+    exporter = LocalExporter(dest=args.directory) if args.directory else TarExporter(dest=args.output)
     with open_host(settings, store) as host:
-        asyncio.run(exporter.export(image, (found.name,) if found.name else (), host, discard))
+        asyncio.run(exporter.export(single(image), (found.name,) if found.name else (), host, discard))
     return 0

@@ -53,12 +53,16 @@ def _fields(row: ImageRow) -> dict[str, object]:
 
 
 def _table(found: list[ImageRow], *, digests: bool, full: bool) -> str:
-    header = ["REPOSITORY", "TAG", *(["DIGEST"] if digests else []), "IMAGE ID", "CREATED", "SIZE"]
+    # Only an index has several rows under one name, and only then does it matter which is which.
+    several = len({str(row.name) for row in found}) < len(found)
+    shown = [*(["DIGEST"] if digests else []), "IMAGE ID", *(["PLATFORM"] if several else [])]
+    header = ["REPOSITORY", "TAG", *shown, "CREATED", "SIZE"]
     lines = []
     for row in found:
         name = [row.name.familiar_name, row.name.tag or "<none>"] if row.name else ["<none>", "<none>"]
         digest = [str(row.manifest.digest)] if digests else []
         identity = str(row.id) if full else row.id.short
         state = DAMAGED if row.platform == DAMAGED else since(row.created)
-        lines.append([*name, *digest, identity, state, size(row.size)])
+        platform = [row.platform] if several else []
+        lines.append([*name, *digest, identity, *platform, state, size(row.size)])
     return table(header, lines)

@@ -8,6 +8,7 @@ import sys
 from oci_image.platform import Platform, local_platform
 from oci_image.reference import Reference
 
+from ...errors import InvalidOption
 from ...local import LocalStore
 from ..options import verb
 from ..progress.open import open_progress
@@ -20,13 +21,18 @@ def main(arguments: list[str]) -> int:
     p = verb("pull", "Pull an image from a registry.", usage="[OPTIONS] NAME[:TAG|@DIGEST]")
     p.add_argument("image", metavar="NAME[:TAG|@DIGEST]", help="what to pull")
     p.add_argument("--platform", metavar="OS/ARCH", help="which platform (default this machine's)")
+    p.add_argument("--all-platforms", action="store_true", help="the whole index with all its images")
     p.add_argument(
         "--progress", default="auto", choices=("auto", "plain", "tty", "json", "quiet"), help="how to report"
     )
     args = p.parse_args(arguments)
     settings = Settings.read(args.root)
     reference = Reference.parse(args.image)
-    platform = Platform.parse(args.platform) if args.platform else local_platform()
+    if args.all_platforms and args.platform:
+        raise InvalidOption("--all-platforms and --platform contradict each other")
+    platform: Platform | None = Platform.parse(args.platform) if args.platform else local_platform()
+    if args.all_platforms:
+        platform = None
     store = LocalStore(settings.root)
     with open_progress(args.progress, sys.stderr, color=settings.color) as progress:
         digest = asyncio.run(pull_image(settings, store, reference, platform, progress))

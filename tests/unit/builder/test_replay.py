@@ -586,7 +586,7 @@ def test_arguments_that_are_not_in_the_key_only_report(project):
     in_key = {"tag", "build_arg", "target", "platform", "label", "network", "context", "file"}
     in_key |= {"add_host", "allow"}
     never = {"no_cache", "no_cache_filter", "pull", "push", "output", "plan", "call", "build_context"}
-    never |= {"secret", "ssh", "shm_size", "ulimit", "cgroup_parent"}
+    never |= {"secret", "ssh", "shm_size", "ulimit", "cgroup_parent", "annotation", "squash"}
     reports = {"progress", "iidfile", "metadata_file", "root", "compression", "help"}
 
     options = {action.dest for action in parser()._actions if isinstance(action, argparse.Action)}

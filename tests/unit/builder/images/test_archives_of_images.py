@@ -9,6 +9,7 @@ import pytest
 
 from builder.exporters.archive import write_archive
 from builder.importers.archive import load_archive
+from builder.request import single
 from oci_image.errors import ImageError, InvalidDocument, VerificationFailed
 from oci_image.reference import Reference
 from oci_image.verify import check_image
@@ -20,7 +21,7 @@ def saved(images, image, *, docker, compression, names=(NAME,)):
     out = io.BytesIO()
     write_archive(
         out,
-        [(image, names)],
+        [(single(image), names)],
         images.store.blobs,
         docker=docker,
         compression=compression,

@@ -20,7 +20,7 @@ def blobs():
 
 def target(*history):
     config = ImageConfig(platform=PLATFORM, config=RunConfig(cmd=("/x",)), history=history)
-    return Target(name="app", head=step("head"), config=config)
+    return Target(name="app", head=step("head"), config=config, platform=PLATFORM)
 
 
 def read(blobs, digest):

@@ -68,7 +68,7 @@ def real(tmp_path):
 
 def request(context, dockerfile=DOCKERFILE, **options):
     platform = Platform(os="linux", architecture="amd64")
-    return BuildRequest(context=str(context), dockerfile=dockerfile, platform=platform, **options)
+    return BuildRequest(context=str(context), dockerfile=dockerfile, platforms=(platform,), **options)
 
 
 def run(wanted, real, *sink):
