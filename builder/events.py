@@ -84,6 +84,15 @@ class TaskDone:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskProblem:
+    """A task failed or was cancelled."""
+
+    task: str
+    time: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something a person should know: level "info" or "warning"."""
 
@@ -100,6 +109,7 @@ Event: TypeAlias = (
     | TaskStarted
     | TaskProgress
     | TaskDone
+    | TaskProblem
     | Notice
 )
 EventSink: TypeAlias = Callable[[Event], None]

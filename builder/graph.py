@@ -18,7 +18,7 @@ from oci_image.platform import Platform
 
 from .ops import BaseImage, Op, canonical
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raise it when the meaning of an op changes, so that older results are not reused."""
 
 

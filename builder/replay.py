@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # type checkers take the name for True; importing typing woul
     from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when records mean something else, or when the same request makes another image than before."""
 FOLDER = "builds"
 """Where records lie in the directory of the builder's state."""

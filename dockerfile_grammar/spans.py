@@ -19,11 +19,16 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The lines from `start_line` to `end_line` of a file, both included."""
+    """
+    The lines from `start_line` to `end_line` of a file, both included.
+
+    `trigger` is the text of an instruction that stands elsewhere (ONBUILD of a base image) and runs here.
+    """
 
     filename: str
     start_line: int
     end_line: int
+    trigger: str = field(default="", compare=False)
 
     @property
     def start(self) -> Position:
@@ -71,4 +76,7 @@ class SourceText:
             mark = ">>>" if span.start_line <= number <= span.end_line else "   "
             line = self.lines[number - 1].encode("utf-8", "replace").decode("utf-8")
             shown.append(f"{number:4} | {mark} {line}".rstrip())
+            if number == span.end_line and span.trigger:
+                fired = f"ONBUILD {span.trigger}".rstrip("\n").split("\n")
+                shown.extend(f"     | >>> {text}".rstrip() for text in fired)
         return "\n".join([*shown, frame])

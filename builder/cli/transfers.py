@@ -16,7 +16,7 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 
 from ..errors import CannotResolve, InvalidOption
-from ..events import EventSink, TaskDone, TaskProgress, TaskStarted, discard
+from ..events import EventSink, TaskDone, TaskProblem, TaskProgress, TaskStarted, discard
 from ..local import LocalStore
 from .settings import VERSION, Settings
 
@@ -184,5 +184,12 @@ def _task(sink: EventSink, title: str) -> Iterator[Callable[[BlobProgress], None
         item = f"{progress.digest.short} {progress.what.value}"
         sink(TaskProgress(title, item, progress.done, progress.total or 0))
 
-    yield report
+    try:
+        yield report
+    except Exception as problem:
+        sink(TaskProblem(title, time.monotonic(), getattr(problem, "message", None) or str(problem)))
+        raise
+    except BaseException:
+        sink(TaskProblem(title, time.monotonic(), "cancelled"))
+        raise
     sink(TaskDone(title, time.monotonic()))

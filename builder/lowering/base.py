@@ -102,9 +102,9 @@ def triggers(texts: tuple[str, ...], instruction: From, escape: str) -> tuple[In
     Raises:
         DockerfileError: a trigger cannot be parsed.
     """
-    span = instruction.span
     fired = []
     for text in texts:
+        span = replace(instruction.span, trigger=text.encode("utf-8", "replace").decode("utf-8"))
         try:
             parsed = parse_instruction(
                 text, escape=escape, filename=span.filename, first_line=span.start_line

@@ -119,6 +119,7 @@ def unpack(archive: BinaryIO, target: str, draft: Draft, restyle: Callable[[Entr
         if not entry.path:
             continue  # the archive's root is not the destination
         path = _place(entry.path, target, draft)
+        draft.make_directories(path.rpartition("/")[0], owned=True)
         placed = restyle(entry._replace(path=path))
         if entry.kind is Kind.HARDLINK:
             link = _place(entry.link, target, draft)

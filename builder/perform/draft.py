@@ -19,6 +19,7 @@ from ..errors import BuildError
 from .items import Contents
 
 _MOST_LINKS = 40
+_SET_GROUP_ID = 0o2000
 _WHITEOUT = ".wh."
 
 
@@ -45,11 +46,13 @@ class Draft:
     Args:
         below: the layers below, already resolved: a tree.
         parent: makes the entry of a directory that comes to be because something is put below it.
+        owned: whether `parent` gives it an owner that was asked for.
     """
 
-    def __init__(self, below: Below, parent: Callable[[str], Entry]) -> None:
+    def __init__(self, below: Below, parent: Callable[[str], Entry], *, owned: bool = False) -> None:
         self._below = below
         self._parent = parent
+        self._owned = owned
         self._planned: dict[str, Planned] = {}
         self._removed: set[str] = set()
         self._settled: set[str] = {""}
@@ -109,9 +112,13 @@ class Draft:
             todo.extend([inner for inner in entry.link.split("/") if inner][::-1])
         return "/".join(done)
 
-    def make_directories(self, path: str) -> None:
+    def make_directories(self, path: str, *, owned: bool = False) -> None:
         """
         Let a directory and those above it be there; existing ones stay as they are.
+
+        Args:
+            path: of the directory, without links.
+            owned: whether new ones keep the owner that `parent` gives, whatever group hands itself down.
 
         Raises:
             BuildError: there is something else on the way.
@@ -126,13 +133,26 @@ class Draft:
             found = self.look(here)
             if found is None:
                 self._check_name(part, here)
-                self._planned[here] = Planned(self._parent(here))
+                self._planned[here] = Planned(self._made(here, owned=owned))
                 self._new.add(here)
             elif found.kind is not Kind.DIRECTORY:
                 raise BuildError(f"cannot copy to non-directory: /{here}")
             elif here not in self._planned:
                 self._planned[here] = Planned(found._replace(path=here))
             self._settled.add(here)
+
+    def _made(self, path: str, *, owned: bool) -> Entry:
+        """
+        The entry of a directory that comes to be, in the directory that is there.
+
+        As mkdir(2) has it, a set-group-ID directory hands this bit down, and its group to who asked for none.
+        """
+        entry = self._parent(path)
+        above = self.look(path.rpartition("/")[0])
+        if above is None or not above.mode & _SET_GROUP_ID:
+            return entry
+        entry = entry._replace(mode=entry.mode | _SET_GROUP_ID)
+        return entry if self._owned or owned else entry._replace(gid=above.gid)
 
     def put(self, entry: Entry, contents: Contents | None = None, key: Any = None) -> None:
         """

@@ -111,7 +111,7 @@ def make_directory(op: MakeDir, snapshot: Snapshot, supplies: Supplies) -> Snaps
         owner = _user_in_force(op.owner, tree)
         return Entry(path, Kind.DIRECTORY, 0o755, owner.uid, owner.gid, op.epoch)
 
-    draft = Draft(tree, parent)
+    draft = Draft(tree, parent, owned=bool(op.owner))
     path = draft.resolve(op.path)
     if draft.look(path) is None:
         draft.make_directories(path)
@@ -178,7 +178,7 @@ class _Copying:
         self._mode = parse_mode(op.mode)
         self._parent_mode = int(op.mode, 8) if op.mode.isdigit() else 0o755
         self._new_file = new_file
-        self.draft = Draft(below, self._parent)
+        self.draft = Draft(below, self._parent, owned=owner is not None)
 
     def add(self, item: Item, *, unpack: bool) -> None:
         """
@@ -218,7 +218,7 @@ class _Copying:
                 if entry.path:
                     self.draft.put(self._styled(entry._replace(path=path)))
                 elif there is None:
-                    self.draft.put(self._parent(path))
+                    self.draft.make_directories(path)
                 continue
             self._refuse_directory(path)
             link = prefix + entry.link if entry.kind is Kind.HARDLINK else entry.link

@@ -14,7 +14,7 @@ from oci_image.digest import Digest
 
 from ..context import BuildContext, open_context
 from ..errors import InvalidContext
-from ..events import EventSink, TaskDone, TaskProgress, TaskStarted
+from ..events import EventSink, TaskDone, TaskProblem, TaskProgress, TaskStarted
 from ..host import Host
 from ..loop import needs_loop
 from ..statcache import StatCache
@@ -196,7 +196,12 @@ class Fetcher:
                 told = clock()
                 self._sink(TaskProgress(task, "", done, total))
 
-        result = await in_thread(work, report)
+        try:
+            result = await in_thread(work, report)
+        except Exception as problem:
+            message = getattr(problem, "message", None) or str(problem)
+            self._sink(TaskProblem(task, clock(), message))
+            raise
         self._sink(TaskDone(task, clock()))
         return result
 

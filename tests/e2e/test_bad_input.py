@@ -107,12 +107,12 @@ def test_wrong_ignore_file(busybox, tmp_path):
 
 
 def test_trigger(busybox, tmp_path):
-    """A trigger of the base image fails at the FROM that fired it."""
+    """A trigger of the base image fails at the FROM that fired it, and is quoted there."""
     write(tmp_path, {"Dockerfile": "FROM busybox\nONBUILD COPY nothing /\n"})
     busybox.build(tmp_path, "-t", "base")
-    told = fails(busybox, write(tmp_path, {"Dockerfile": "# x\nFROM base\n"}))
+    told = fails(busybox, write(tmp_path, {"Dockerfile": "# x\nFROM base\nENV A=1\n"}))
 
-    assert "   2 | >>> FROM base\n" in told
+    assert "   2 | >>> FROM base\n     | >>> ONBUILD COPY nothing /\n   3 |     ENV A=1\n" in told
     assert "nothing is not in the build context" in told
 
 

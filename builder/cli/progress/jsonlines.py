@@ -15,6 +15,7 @@ from ...events import (
     StepProblem,
     StepStarted,
     TaskDone,
+    TaskProblem,
     TaskProgress,
     TaskStarted,
 )
@@ -81,6 +82,11 @@ class JsonProgress:
     def _(self, event: TaskDone) -> dict[str, Any]:
         detail = {"detail": event.detail} if event.detail else {}
         return {"event": "task-done", "task": event.task, "time": round(event.time, 6), **detail}
+
+    @_fields.register
+    def _(self, event: TaskProblem) -> dict[str, Any]:
+        message = {"message": event.message}
+        return {"event": "task-problem", "task": event.task, "time": round(event.time, 6), **message}
 
     @_fields.register
     def _(self, event: Notice) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ...events import (
     StepProblem,
     StepStarted,
     TaskDone,
+    TaskProblem,
     TaskProgress,
     TaskStarted,
 )
@@ -78,9 +79,7 @@ class PlainProgress:
     @_show.register
     def _(self, event: StepProblem) -> None:
         self._flush(event.step)
-        number = self._number(event.step.digest)
-        word = "CANCELED" if event.message == "cancelled" else f"ERROR: {event.message}"
-        self._out.write(f"#{number} {word}\n\n")
+        self._fail(event.step.digest, event.message)
 
     @_show.register
     def _(self, event: TaskStarted) -> None:
@@ -99,6 +98,10 @@ class PlainProgress:
         self._end(event.task, event.time, "DONE")
 
     @_show.register
+    def _(self, event: TaskProblem) -> None:
+        self._fail(event.task, event.message)
+
+    @_show.register
     def _(self, event: Notice) -> None:
         self._out.write(f"{'WARN' if event.level == 'warning' else event.level}: {event.text}\n")
 
@@ -112,6 +115,10 @@ class PlainProgress:
     def _end(self, thing: object, time: float, word: str) -> None:
         seconds = time - self._began.get(thing, time)
         self._out.write(f"#{self._number(thing)} {word} {seconds:.1f}s\n\n")
+
+    def _fail(self, thing: object, message: str) -> None:
+        word = "CANCELED" if message == "cancelled" else f"ERROR: {message}"
+        self._out.write(f"#{self._number(thing)} {word}\n\n")
 
     def _line(self, thing: object, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]

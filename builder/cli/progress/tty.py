@@ -26,6 +26,7 @@ from ...events import (
     StepProblem,
     StepStarted,
     TaskDone,
+    TaskProblem,
     TaskProgress,
     TaskStarted,
 )
@@ -129,6 +130,12 @@ class TtyProgress:
         row.state, row.ended, row.items = "done", event.time, {}
         if event.detail:
             row.title = f"{row.title}: {event.detail}"
+
+    @_take.register
+    def _(self, event: TaskProblem) -> None:
+        row = self._rows.setdefault(event.task, _Row(event.task, event.time))
+        row.state = "canceled" if event.message == "cancelled" else "failed"
+        row.ended, row.items = event.time, {}
 
     @_take.register
     def _(self, event: Notice) -> None:

@@ -135,6 +135,12 @@ FORMS = [
     _odd("copy-chmod", "COPY --chmod=751 a d /o/"),
     _odd("copy-user-no-owner", "USER app\nCOPY a d /o/"),
     _odd("copy-setuid-folder-group", "COPY a /sticky/new/deep"),
+    _odd("copy-group-folder-chown", "COPY --chown=5:6 a /sticky/new/deep"),
+    _odd("copy-group-folder-chmod", "COPY --chmod=751 a /sticky/new/deep"),
+    _odd("copy-group-folder-folder", "COPY d /sticky/new/deep"),
+    _odd("copy-group-folder-again", "COPY a /sticky/new/\nCOPY d /sticky/new/er/"),
+    _odd("workdir-group-folder", "WORKDIR /sticky/new/deep"),
+    _odd("workdir-group-folder-user", "USER 5:6\nWORKDIR /sticky/new/deep"),
     _odd("add-like-copy", "ADD a d /o/\nADD *.txt /p"),
 ]
 IGNORED = [
@@ -264,6 +270,7 @@ ARCHIVES = [
     _add("add-broken-gzip", archive(TREE, "gz")[:60], file="x.tgz"),
     _add("add-text-named-tar", b"text", file="x.tar"),
     _add("add-into-sticky", archive({"f": "f", "d/": Dir(0o755)}), "/sticky/"),
+    _add("add-group-folder", archive({"f": "f", "d/e/f": "f"}), "/sticky/new/"),
     Case("copy-tar-not-unpacked", "FROM odd\nCOPY x.tar /o/", {"x.tar": archive(TREE)}),
     Case("add-folder-with-tar", "FROM odd\nADD d /o/", {"d/x.tar": archive(TREE)}),
 ]

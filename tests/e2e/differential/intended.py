@@ -23,6 +23,7 @@ class Row:
 
 
 CHOWNED = (
+    *("copy-group-folder-chmod", "copy-group-folder-chown"),
     *("chown-lone-name", "chown-name", "chown-name-number", "chown-names", "chown-number"),
     *("chown-number-name", "chown-numbers", "copy-chmod", "copy-chown-over-folder-inside"),
     *("copy-folder-owner-on-existing", "copy-modes-chown", "from-owner-changed"),
@@ -87,8 +88,8 @@ ROWS = (
     ),
     Row(
         "docker",
-        ("copy-chmod",),
-        r"tree 'o': mode: ours 0o751",
+        ("copy-chmod", "copy-group-folder-chmod"),
+        r"tree '(o|sticky/new)': mode: ours 0o2?751",
         "Octal modes also go to the folders that are made on the way; 20.10 left them 0755.",
     ),
     Row(
@@ -159,13 +160,6 @@ ROWS = (
         r"tree 'listing': ",
         "A RUN also sees /etc/hostname with the name of its sandbox; it does not get into the layer.",
     ),
-    Row(
-        "docker",
-        ("copy-setuid-folder-group",),
-        r"tree 'sticky/new': (mode|owner):",
-        "BuildKit's new folders take the group of a set-group-ID folder from the kernel; ours are root's, "
-        "so that what a COPY makes does not depend on the mode of what is below.",
-    ),
     # buildah 1.28.
     Row(
         "buildah",
@@ -202,6 +196,12 @@ ROWS = (
         ("add-tar-root-entry", "add-tar-root-entry-new"),
         r"tree '(opt|fresh)': (mode|owner):",
         "BuildKit does not give the destination the mode and owner of the archive's root either.",
+    ),
+    Row(
+        "buildah",
+        ("add-group-folder",),
+        r"tree 'sticky/new.*: (mode|owner):",
+        "New folders in a set-group-ID folder are as mkdir(2) makes them, as with BuildKit.",
     ),
     Row(
         "buildah",

@@ -17,6 +17,7 @@ from builder.events import (
     StepProblem,
     StepStarted,
     TaskDone,
+    TaskProblem,
     TaskProgress,
     TaskStarted,
 )
@@ -54,10 +55,13 @@ def test_plain_lines_are_whole_and_numbered() -> None:
         progress(TaskStarted("pushing", 1.0))
         progress(TaskProgress("pushing", "layer", 1500, 1500))
         progress(TaskDone("pushing", 2.0, "done"))
+        progress(TaskStarted("fetching", 1.0))
+        progress(TaskProblem("fetching", 2.0, "no route"))
 
     assert re.sub(r"(?m)^(#\d) \d+\.\d{3} ", r"\1 T ", out.getvalue()) == (
         "#1 one\n#2 two\n#2 T 20%\n#1 T half\n#1 DONE 1.5s\n\n#2 T rest\n#2 CANCELED\n\n"
         "#3 three\n#3 CACHED\n\nWARN: careful\n#4 pushing\n#4 layer 1.5 kB\n#4 done\n#4 DONE 1.0s\n\n"
+        "#5 fetching\n#5 ERROR: no route\n\n"
     )
 
 

@@ -534,3 +534,24 @@ def test_a_digest_is_that_of_the_content(bench):
     with bench.blobs.open(layer.descriptor.digest) as stream:
         assert Digest.of(stream.read()) == layer.diff_id
     assert bench.blobs.stat(layer.diff_id) == layer.descriptor.size
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        ({}, (0o2755, 0, 2000)),
+        ({"owner": "5:6"}, (0o2755, 5, 6)),
+        ({"owner": "0:0"}, (0o2755, 0, 0)),
+        ({"mode": "751"}, (0o2751, 0, 2000)),
+        ({"link": True}, (0o755, 0, 0)),
+    ],
+)
+def test_new_folders_in_a_set_group_id_folder(bench, options, made):
+    """They take its group and its bit, as from mkdir(2); what is copied into them does not."""
+    below = bench.base(directory("shared", 0o3777, 0, 2000, 99))
+    tree = bench.tree(bench.copy(below, "f", "/shared/one/two/f", **options))
+    for path in ("shared/one", "shared/one/two"):
+        entry = tree.lookup(path)
+        assert (entry.mode, entry.uid, entry.gid) == made
+    assert tree.lookup("shared/one/two/f").gid == (made[2] if "owner" in options else 0)
