@@ -103,7 +103,9 @@ def step(name: str, *inputs: Step, no_cache: bool = False, **options: Any) -> St
 def graph(*heads: Step) -> BuildGraph:
     config = ImageConfig(platform=PLATFORM)
     return BuildGraph(
-        targets=tuple(Target(name=head.origin.name, head=head, config=config, platform=PLATFORM) for head in heads)
+        targets=tuple(
+            Target(name=head.origin.name, head=head, config=config, platform=PLATFORM) for head in heads
+        )
     )
 
 
