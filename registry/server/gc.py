@@ -9,7 +9,6 @@ next collection goes on with one that was killed.
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -20,8 +19,7 @@ from oci_image.digest import Digest
 from .gc_log import Deletion, Record
 from .gc_marks import Marks, mark
 from .leases import Key
-from .store.durable import storage_errors
-from .store.filesystem import FilesystemStore
+from .store.indexed import IndexedStore
 
 Finish = Callable[[str, Sequence[Key]], None]
 _BATCH = 500
@@ -58,10 +56,10 @@ class GcReport:
 
 class Collector:
     """
-    Collects the garbage of one directory.
+    Collects the garbage of one storage.
 
     Args:
-        store: the open directory.
+        store: the open storage.
         grace: seconds for which what nothing needs stays after its last use.
         undelete: seconds for which what was collected can be brought back.
         finish: called with a repository and what went from it, when nobody may see it any more; it must call
@@ -71,7 +69,7 @@ class Collector:
 
     def __init__(
         self,
-        store: FilesystemStore,
+        store: IndexedStore,
         *,
         grace: float,
         undelete: float,
@@ -89,6 +87,7 @@ class Collector:
         """Remove what nothing needs, repository by repository; with `dry_run`, only say what that is."""
         store = self._store
         with self._running:
+            store.catch_up()
             store.write_down()
             now = store.clock()
             born, waiting = float(store.index.meta("born") or "-inf"), 0.0
@@ -104,8 +103,15 @@ class Collector:
                     continue
                 done += self._collect_repository(run, repository, since, gone, dry_run=dry_run)
             done += self._collect_content(run, gone, dry_run=dry_run)
-            purged = 0 if dry_run else store.deletions.purge(now - self._undelete)
+            purged = 0 if dry_run else self._purge(now - self._undelete)
             return GcReport(deletions=done, purged=purged, waiting=waiting)
+
+    def _purge(self, before: float) -> int:
+        found = self._store.deletions.kept_before(before)
+        for record in found:
+            self._store.trash.discard(record)
+        self._store.deletions.set_state([record.number for record in found], "purged")
+        return len(found)
 
     def _collect_repository(
         self, run: str, repository: str, since: float, gone: set[Key], *, dry_run: bool
@@ -189,11 +195,9 @@ class Collector:
             holders = {name for name in store.index.holders(digest) if (name, digest) not in gone}
             if holders or self.stopped.is_set():
                 continue
-            with storage_errors():
-                try:
-                    size = os.stat(store.layout.blob(digest), follow_symlinks=False).st_size
-                except FileNotFoundError:
-                    continue
+            size = store.blobs.content_size(digest)
+            if size is None:
+                continue
             found.append(
                 Deletion(
                     kind="content",

@@ -7,17 +7,16 @@ database of a registry that cannot be made again from other files, so it is flus
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from oci_image.digest import Digest
 
-from .store.index import index_errors
+from .store.database import index_errors
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deletions (
@@ -64,19 +63,18 @@ class Record:
 
 class DeletionLog:
     """
-    The log of a registry's directory.
+    The log of a registry.
 
     Args:
-        directory: the trash.
+        path: its file; it is created.
+        trash: what the places of collected things begin with.
     """
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, path: str, trash: str) -> None:
+        self._trash = trash
         self._lock = threading.RLock()
         with index_errors():
-            self._connection = sqlite3.connect(
-                f"{directory}/deletions.db", check_same_thread=False, isolation_level=None
-            )
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_SCHEMA)
@@ -119,7 +117,7 @@ class DeletionLog:
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'kept')",
                     (*row, name),
                 ).lastrowid
-                path = f"{self._directory}/{name}"
+                path = f"{self._trash}/{name}"
                 made.append(
                     Record(number=number or 0, run=run, wall=wall, deletion=item, path=path, state="kept")
                 )
@@ -152,17 +150,12 @@ class DeletionLog:
                 deletion=Deletion(
                     kind=row[4], repository=row[5], digest=Digest.parse(row[6]), size=row[7], reason=row[8]
                 ),
-                path=f"{self._directory}/{row[9]}",
+                path=f"{self._trash}/{row[9]}",
                 state=row[10],
             )
             for row in rows
         ]
 
-    def purge(self, before: float) -> int:
-        """Remove the files of what was collected before a time of the steady clock; returns how many."""
-        found = self._select("WHERE state = 'kept' AND steady <= ?", before)
-        for record in found:
-            with suppress(FileNotFoundError):
-                os.unlink(record.path)
-        self.set_state([record.number for record in found], "purged")
-        return len(found)
+    def kept_before(self, before: float) -> list[Record]:
+        """What was collected before a time of the steady clock and can still be brought back."""
+        return self._select("WHERE state = 'kept' AND steady <= ?", before)

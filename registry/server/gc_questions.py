@@ -7,25 +7,17 @@ referred to it, as far as the same collection took that; its grace period starts
 
 from __future__ import annotations
 
-import os
-import uuid
-from contextlib import suppress
-
-from oci_image.digest import Digest, Hasher
+from oci_image.digest import Digest
 
 from ..errors import RegistryError
 from .gc_log import Record
 from .gc_marks import mark
-from .store.durable import read_file, storage_errors
-from .store.filesystem import FilesystemStore
-from .store.links import share
+from .store.indexed import IndexedStore
 from .store.records import decode_record
 from .store.references import read_references
 
-_BLOCK = 1024 * 1024
 
-
-def explain(store: FilesystemStore, digest: Digest, grace: float) -> list[str]:
+def explain(store: IndexedStore, digest: Digest, grace: float) -> list[str]:
     """One sentence for each place where the digest is or was."""
     text = str(digest)
     lines = []
@@ -63,7 +55,7 @@ def explain(store: FilesystemStore, digest: Digest, grace: float) -> list[str]:
     return lines
 
 
-def undelete(store: FilesystemStore, digest: Digest) -> list[str]:
+def undelete(store: IndexedStore, digest: Digest) -> list[str]:
     """
     Bring back what was collected under the digest.
 
@@ -76,7 +68,7 @@ def undelete(store: FilesystemStore, digest: Digest) -> list[str]:
     records = [
         record
         for record in store.deletions.of_digest(digest)
-        if record.state == "kept" and os.path.lexists(record.path)
+        if record.state == "kept" and store.trash.has(record)
     ]
     if not records:
         raise RegistryError(
@@ -93,26 +85,22 @@ def undelete(store: FilesystemStore, digest: Digest) -> list[str]:
     return done
 
 
-def _restore(store: FilesystemStore, record: Record, done: list[str]) -> None:
+def _restore(store: IndexedStore, record: Record, done: list[str]) -> None:
     item = record.deletion
     if item.kind == "manifest":
         _restore_manifest(store, record, done)
     elif item.kind == "blob":
-        temporary = f"{store.layout.temporary}/{uuid.uuid4()}"
-        _stage(record, temporary)
-        store.blobs.adopt(item.repository, item.digest, temporary)
+        store.trash.restore_blob(record)
     else:
         return
     store.deletions.set_state([record.number], "restored")
-    with suppress(FileNotFoundError):
-        os.unlink(record.path)
+    store.trash.discard(record)
     done.append(f"{item.repository}: {item.kind} {item.digest}")
 
 
-def _restore_manifest(store: FilesystemStore, record: Record, done: list[str]) -> None:
+def _restore_manifest(store: IndexedStore, record: Record, done: list[str]) -> None:
     item = record.deletion
-    with storage_errors():
-        data = read_file(record.path)
+    data = store.trash.read(record)
     manifest = None if data is None else decode_record(data, item.digest)
     if manifest is None:
         raise RegistryError(f"the file of {item.digest} in the trash is damaged")
@@ -124,37 +112,17 @@ def _restore_manifest(store: FilesystemStore, record: Record, done: list[str]) -
             _restore(store, other, done)
     store.manifests.put(item.repository, manifest)
     for other in kept:
-        if other.deletion.kind == "manifest" and _subject(other) == item.digest:
+        if other.deletion.kind == "manifest" and _subject(store, other) == item.digest:
             _restore(store, other, done)
 
 
-def _subject(record: Record) -> Digest | None:
-    with storage_errors():
-        data = read_file(record.path)
+def _subject(store: IndexedStore, record: Record) -> Digest | None:
+    data = store.trash.read(record)
     manifest = None if data is None else decode_record(data, record.deletion.digest)
     return None if manifest is None else manifest.subject
 
 
-def _restore_content(store: FilesystemStore, record: Record) -> None:
-    digest = record.deletion.digest
-    temporary = f"{store.layout.temporary}/{uuid.uuid4()}"
-    _stage(record, temporary)
-    store.blobs.adopt_content(digest, temporary)
+def _restore_content(store: IndexedStore, record: Record) -> None:
+    store.trash.restore_content(record)
     store.deletions.set_state([record.number], "restored")
-    with suppress(FileNotFoundError):
-        os.unlink(record.path)
-
-
-def _stage(record: Record, temporary: str) -> None:
-    """A link to a file of the trash whose bytes are what they should be."""
-    hasher = Hasher(record.deletion.digest.algorithm)
-    with storage_errors():
-        share(
-            record.path, os.path.dirname(temporary), os.path.dirname(temporary), os.path.basename(temporary)
-        )
-        with open(temporary, "rb", buffering=0) as file:
-            while block := file.read(_BLOCK):
-                hasher.update(block)
-        if hasher.digest() != record.deletion.digest:
-            os.unlink(temporary)
-            raise RegistryError(f"the file of {record.deletion.digest} in the trash is damaged")
+    store.trash.discard(record)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeGuard
 
 from oci_image.digest import Digest
 
@@ -16,7 +17,9 @@ from ..errors import Denied, InvalidConfiguration
 from .policies import Policy, policy_of
 from .rights import matches
 from .store.base import RegistryStore
-from .store.filesystem import FilesystemStore
+
+if TYPE_CHECKING:
+    from .store.indexed import IndexedStore
 
 _BLOBS = "SELECT repository, digest, size FROM blobs WHERE repository >= ? AND repository < ?"
 _MANIFESTS = "SELECT repository, digest, size FROM manifests WHERE repository >= ? AND repository < ?"
@@ -24,24 +27,30 @@ _MANIFESTS = "SELECT repository, digest, size FROM manifests WHERE repository >=
 
 def check_store(store: RegistryStore, policies: Sequence[Policy]) -> None:
     """
-    Refuse policies that need a directory for a store in memory.
+    Refuse policies that a store in memory cannot keep.
 
     Raises:
         InvalidConfiguration: one of them has a quota or lets tags go.
     """
-    if not isinstance(store, FilesystemStore) and any(p.quota or p.has_retention for p in policies):
+    if any(p.quota or p.has_retention for p in policies) and not _is_directory(store):
         raise InvalidConfiguration(
-            "quotas and retention need content in a directory",
+            "quotas and retention need content that outlives the server",
             hint="choose a root, or leave them out of the policies",
         )
 
 
-def usage(store: FilesystemStore, policy: Policy) -> int:
+def _is_directory(store: RegistryStore) -> TypeGuard[IndexedStore]:
+    from .store.indexed import IndexedStore  # loads SQLite
+
+    return isinstance(store, IndexedStore)
+
+
+def usage(store: IndexedStore, policy: Policy) -> int:
     """The bytes of all repositories of the policy."""
     return sum(_contents(store, policy).values())
 
 
-def _contents(store: FilesystemStore, policy: Policy) -> dict[str, int]:
+def _contents(store: IndexedStore, policy: Policy) -> dict[str, int]:
     prefix = policy.repositories.partition("*")[0]
     # No name has a character that sorts as high as the one that ends the range.
     bounds = (prefix, prefix + ("\x7f" if prefix != policy.repositories else "\0"))
@@ -66,7 +75,7 @@ def room(
         besides: identifier of an upload that does not count.
     """
     policy = policy_of(policies, repository)
-    if policy is None or not policy.quota or not isinstance(store, FilesystemStore):
+    if policy is None or not policy.quota or not _is_directory(store):
         return None
     growing = sum(
         size
@@ -98,7 +107,7 @@ def taking(
         Denied: it does not fit.
     """
     policy = policy_of(policies, repository)
-    if policy is None or not policy.quota or not isinstance(store, FilesystemStore):
+    if policy is None or not policy.quota or not _is_directory(store):
         yield
         return
     with store.quota_lock:

@@ -16,7 +16,7 @@ from oci_image.digest import Digest
 from .gc_log import Deletion
 from .policies import Policy, policy_of
 from .store.base import ConditionFailed, TagCondition
-from .store.filesystem import FilesystemStore
+from .store.indexed import IndexedStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Expired:
     reason: str
 
 
-def expired_tags(store: FilesystemStore, policies: Sequence[Policy]) -> Iterator[Expired]:
+def expired_tags(store: IndexedStore, policies: Sequence[Policy]) -> Iterator[Expired]:
     """The tags that the policies remove now."""
     for (repository,) in store.index.rows("SELECT name FROM repositories ORDER BY name"):
         policy = policy_of(policies, repository)
@@ -37,7 +37,7 @@ def expired_tags(store: FilesystemStore, policies: Sequence[Policy]) -> Iterator
             yield from _of_repository(store, repository, policy)
 
 
-def _of_repository(store: FilesystemStore, repository: str, policy: Policy) -> Iterator[Expired]:
+def _of_repository(store: IndexedStore, repository: str, policy: Policy) -> Iterator[Expired]:
     rows = store.index.rows(
         "SELECT t.name, t.digest, t.changed, m.pulled FROM tags AS t LEFT JOIN manifests AS m "
         "ON m.repository = t.repository AND m.digest = t.digest WHERE t.repository = ? "
@@ -71,16 +71,17 @@ def _of_repository(store: FilesystemStore, repository: str, policy: Policy) -> I
 
 
 def remove_expired(
-    store: FilesystemStore, policies: Sequence[Policy], changed: Callable[[str], None]
+    store: IndexedStore, policies: Sequence[Policy], changed: Callable[[str], None]
 ) -> list[Expired]:
     """
     Remove the tags whose time is over.
 
     Args:
-        store: the open directory.
+        store: the open storage.
         policies: what holds for which repositories.
         changed: called with each repository that lost a tag.
     """
+    store.catch_up()
     store.write_down()
     run = uuid.uuid4().hex
     done = []

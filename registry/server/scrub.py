@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from oci_image.digest import Digest, Hasher
 
 from .store.durable import storage_errors
-from .store.filesystem import FilesystemStore
+from .store.indexed import IndexedStore
 
 _BLOCK = 1024 * 1024
 
@@ -38,17 +38,17 @@ class ScrubReport:
 
 class Scrubber:
     """
-    Reads one directory.
+    Reads one storage.
 
     Args:
-        store: the open directory.
+        store: the open storage.
         rate: bytes per second; 0 for as fast as it goes.
         damaged: called with what went to quarantine and the repositories that have it.
     """
 
     def __init__(
         self,
-        store: FilesystemStore,
+        store: IndexedStore,
         *,
         rate: float = 0.0,
         damaged: Callable[[Digest, tuple[str, ...]], None] | None = None,

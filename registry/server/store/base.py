@@ -89,6 +89,24 @@ class StoredManifest:
         return self.descriptor.digest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """
+    How much a repository holds.
+
+    Attributes:
+        size: bytes of its blobs and manifests.
+        blobs: how many blobs.
+        manifests: how many manifests.
+        tags: how many tags.
+    """
+
+    size: int = 0
+    blobs: int = 0
+    manifests: int = 0
+    tags: int = 0
+
+
 class BlobAccess(Protocol):
     """Blobs, each of which belongs to the repositories that it was pushed or mounted to."""
 
@@ -284,6 +302,10 @@ class RegistryStore(Protocol):
     @property
     def uploads(self) -> UploadAccess:
         """Blobs on their way in."""
+        ...
+
+    def totals(self, repository: str) -> Totals:
+        """How much the repository holds; what other repositories have as well counts here too."""
         ...
 
     def close(self) -> None:

@@ -51,10 +51,7 @@ class FileBlobs:
         with storage_errors():
             if not self._is_member(repository, digest) or not self._leases.touch(repository, digest):
                 return None
-            try:
-                return os.stat(self._layout.blob(digest), follow_symlinks=False).st_size
-            except FileNotFoundError:
-                return None
+        return self.content_size(digest)
 
     def open(self, repository: str, digest: Digest) -> BinaryIO | None:
         """A reader, or None."""
@@ -67,6 +64,14 @@ class FileBlobs:
             try:
                 flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
                 return open(os.open(self._layout.blob(digest), flags), "rb", buffering=0)
+            except FileNotFoundError:
+                return None
+
+    def content_size(self, digest: Digest) -> int | None:
+        """The size of the content, whoever has it; None when it is gone."""
+        with storage_errors():
+            try:
+                return os.stat(self._layout.blob(digest), follow_symlinks=False).st_size
             except FileNotFoundError:
                 return None
 

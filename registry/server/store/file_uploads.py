@@ -1,16 +1,15 @@
 """
 Uploads in progress as files.
 
-Invariants: an upload is one file, whose size is the offset; identifiers are made here and looked up in
-memory, so what a client sends never becomes a path; the running digest is a short cut and is computed again
-from the file when it is not at hand (after a restart, a truncation, or for another algorithm).
+Invariants: an upload is one file, whose size is the offset; the running digest is a
+short cut and is computed again from the file when it is not at hand (after a restart, a truncation, or for
+another algorithm).
 """
 
 from __future__ import annotations
 
 import os
 import re
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,7 +19,8 @@ from oci_image.errors import VerificationFailed
 
 from ...errors import StorageFull
 from .durable import list_names, make_directories, storage_errors, write_all
-from .layout import Layout, flatten, unflatten
+from .layout import flatten, unflatten
+from .sessions import Sessions
 
 _FILE_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(sha256|sha512)")
 _BLOCK = 1024 * 1024
@@ -45,7 +45,7 @@ class FileUpload:
     @property
     def path(self) -> str:
         """Where the bytes are."""
-        directory = f"{self._owner.layout.uploads}/{flatten(self.repository)}"
+        directory = f"{self._owner.directory}/{flatten(self.repository)}"
         return f"{directory}/{self.identifier}.{self._algorithm}"
 
     @property
@@ -56,7 +56,7 @@ class FileUpload:
     def begin(self) -> None:
         """Create the file of a new upload."""
         with storage_errors():
-            make_directories(self._owner.layout.uploads, flatten(self.repository))
+            make_directories(self._owner.directory, flatten(self.repository))
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             os.close(os.open(self.path, flags, 0o644))
         self._hasher = Hasher(self._algorithm)
@@ -146,65 +146,38 @@ class FileUpload:
                 os.unlink(self.path)
 
 
-class FileUploads:
-    """Implements `UploadAccess`."""
+class FileUploads(Sessions[FileUpload]):
+    """
+    Implements `UploadAccess`.
 
-    def __init__(self, layout: Layout, publish: Publish, clock: Callable[[], float]) -> None:
-        self.layout = layout
+    Args:
+        directory: where the uploads are; it exists.
+        publish: takes a repository, a digest and a file with its verified and flushed bytes.
+        clock: seconds that never jump.
+    """
+
+    def __init__(self, directory: str, publish: Publish, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.directory = directory
         self.publish = publish
-        self.clock = clock
-        self._lock = threading.Lock()
-        self._sessions: dict[str, FileUpload] = {}
         self._find_earlier()
 
     def _find_earlier(self) -> None:
         with storage_errors():
-            for directory in list_names(self.layout.uploads):
-                for name in list_names(f"{self.layout.uploads}/{directory}"):
+            for directory in list_names(self.directory):
+                for name in list_names(f"{self.directory}/{directory}"):
                     if matched := _FILE_NAME.fullmatch(name):
                         upload = FileUpload(self, unflatten(directory), matched.group(1), matched.group(2))
                         upload.resume()
-                        self._sessions[upload.identifier] = upload
+                        self.add(upload)
 
     def create(self, repository: str, algorithm: str = "sha256") -> FileUpload:
         """Start an upload."""
         upload = FileUpload(self, repository, str(uuid.uuid4()), algorithm)
         upload.begin()
-        with self._lock:
-            self._sessions[upload.identifier] = upload
-        return upload
-
-    def find(self, repository: str, identifier: str) -> FileUpload | None:
-        """An upload of the repository."""
-        upload = self._sessions.get(identifier)
-        return upload if upload is not None and upload.repository == repository else None
-
-    def forget(self, identifier: str) -> None:
-        """Drop an upload that has ended."""
-        with self._lock:
-            self._sessions.pop(identifier, None)
-
-    def count(self) -> int:
-        """How many uploads there are."""
-        return len(self._sessions)
-
-    def sizes(self) -> list[tuple[str, str, int]]:
-        """Repository, identifier and bytes of each upload."""
-        with self._lock:
-            return [(item.repository, item.identifier, item.size) for item in self._sessions.values()]
-
-    def expire(self, idle_seconds: float) -> int:
-        """Discard idle uploads, and the directories that are left empty."""
-        limit = self.clock() - idle_seconds
-        with self._lock:
-            idle = [upload for upload in self._sessions.values() if upload.used <= limit and upload.is_paused]
-        for upload in idle:
-            upload.discard()
-        return len(idle)
+        return self.add(upload)
 
     def close(self) -> None:
         """Close every descriptor."""
-        with self._lock:
-            sessions = list(self._sessions.values())
-        for upload in sessions:
+        for upload in self.all():
             upload.pause()

@@ -1,159 +1,49 @@
 """
-The index of a registry's directory: who holds what and what refers to what, in SQLite.
+The index of a registry's storage: who holds what and what refers to what, in SQLite.
 
-Invariants: everything in it can be read again from the files, so it is never flushed; a repository is marked
-as stale before its files change and until it was quiet for a while, so after the end of a process only stale
-repositories are read again, and after a crash of the machine everything is. One connection, one lock, short
-statements.
-Governing source: https://www.sqlite.org/wal.html
+Invariants: a repository is marked as stale before its files change and until it was quiet for a while, so
+after the end of a process only stale repositories are read again, and after a crash of the machine everything
+is.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from oci_image.digest import Digest
 
-from ...errors import StorageFull, StorageProblem
 from .base import StoredManifest
+from .queries import Queries
 from .references import read_references
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE repositories (name TEXT PRIMARY KEY, stale INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
-CREATE INDEX stale_repositories ON repositories (name) WHERE stale = 1;
-CREATE TABLE manifests (
-  repository TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, artifact_type TEXT NOT NULL,
-  size INTEGER NOT NULL, subject TEXT, pushed REAL NOT NULL, seen REAL NOT NULL, pulled REAL,
-  PRIMARY KEY (repository, digest)) WITHOUT ROWID;
-CREATE INDEX manifests_by_subject ON manifests (repository, subject, digest) WHERE subject IS NOT NULL;
-CREATE TABLE tags (
-  repository TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, changed REAL NOT NULL,
-  PRIMARY KEY (repository, name)) WITHOUT ROWID;
-CREATE INDEX tags_by_digest ON tags (repository, digest);
-CREATE TABLE links (
-  repository TEXT NOT NULL, parent TEXT NOT NULL, child TEXT NOT NULL,
-  PRIMARY KEY (repository, parent, child)) WITHOUT ROWID;
-CREATE INDEX links_by_child ON links (repository, child);
-CREATE TABLE blobs (
-  repository TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, seen REAL NOT NULL,
-  PRIMARY KEY (repository, digest)) WITHOUT ROWID;
-CREATE INDEX blobs_by_digest ON blobs (digest);
-"""
-VERSION = 2
 _FORGET = (
     "DELETE FROM manifests WHERE repository = ?",
     "DELETE FROM tags WHERE repository = ?",
     "DELETE FROM links WHERE repository = ?",
     "DELETE FROM blobs WHERE repository = ?",
 )
-_HOLDS = (
-    "SELECT 1 FROM manifests WHERE repository = ? LIMIT 1",
-    "SELECT 1 FROM blobs WHERE repository = ? LIMIT 1",
-    "SELECT 1 FROM tags WHERE repository = ? LIMIT 1",
-)
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
-@contextmanager
-def index_errors() -> Iterator[None]:
-    """
-    Turn errors of SQLite into those of the registry.
-
-    Raises:
-        StorageFull: no space is left.
-        StorageProblem: any other error.
-    """
-    try:
-        yield
-    except sqlite3.Error as problem:
-        if getattr(problem, "sqlite_errorcode", 0) & 0xFF in _FULL:
-            raise StorageFull("no space is left on the storage of the registry") from problem
-        raise StorageProblem("the index of the registry cannot be used") from problem
-
-
-class Index:
+class Index(Queries):
     """
     The open index.
 
     Args:
-        path: the file; it is created, and replaced when it is damaged or of another version.
+        path: the file; it is created.
         clock: seconds for grace periods.
         wall: seconds since the epoch.
+
+    Raises:
+        sqlite3.DatabaseError: the file is damaged or of another version.
     """
 
     def __init__(self, path: str, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        super().__init__(path)
         self.clock = clock
         self.wall = wall
-        self._lock = threading.RLock()
         self._marked: dict[str, int] = {}
         self._altered: dict[str, int] = {}
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        try:
-            self.is_new = self._prepare()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def _prepare(self) -> bool:
-        run = self._connection.execute
-        run("PRAGMA journal_mode=WAL")
-        run("PRAGMA synchronous=OFF")
-        run("PRAGMA wal_autocheckpoint=200")
-        version = int(run("PRAGMA user_version").fetchone()[0])
-        if version == 0:
-            self._connection.executescript(_SCHEMA + f"PRAGMA user_version={VERSION};")
-        elif version != VERSION:
-            raise sqlite3.DatabaseError("the index has another version")
-        run("SELECT count(*) FROM meta").fetchone()
-        return version == 0
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    def rows(self, statement: str, *values: object) -> list[Any]:
-        """The rows of a query."""
-        with self._lock, index_errors():
-            return self._connection.execute(statement, values).fetchall()
-
-    @contextmanager
-    def changing_many(self) -> Iterator[None]:
-        """One transaction around several changes."""
-        with self.changing():
-            yield
-
-    @contextmanager
-    def changing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, or a part of the one that this thread has begun."""
-        with self._lock, index_errors():
-            nested = self._connection.in_transaction
-            if nested:
-                yield self._connection
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    def meta(self, key: str) -> str:
-        """A value of the index as a whole; empty when it was not set."""
-        found = self.rows("SELECT value FROM meta WHERE key = ?", key)
-        return found[0][0] if found else ""
-
-    def set_meta(self, key: str, value: str) -> None:
-        """Set a value of the index as a whole."""
-        with self.changing() as change:
-            change.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     # Stale repositories.
 
@@ -285,16 +175,6 @@ class Index:
                 (repository, str(digest)),
             )
 
-    def has_blob(self, repository: str, digest: Digest) -> bool:
-        """Whether the repository has the blob."""
-        statement = "SELECT 1 FROM blobs WHERE repository = ? AND digest = ?"
-        return bool(self.rows(statement, repository, str(digest)))
-
-    def is_referred(self, repository: str, digest: Digest) -> bool:
-        """Whether a manifest of the repository refers to the digest."""
-        statement = "SELECT 1 FROM links WHERE repository = ? AND child = ? LIMIT 1"
-        return bool(self.rows(statement, repository, str(digest)))
-
     def note_uses(
         self,
         used: Mapping[tuple[str, Digest], float],
@@ -336,37 +216,3 @@ class Index:
             with self.changing() as change:
                 change.execute("DELETE FROM repositories WHERE name = ?", (repository,))
             self._marked.pop(repository, None)
-
-    # Lists; each page costs what it holds.
-
-    def tag_names(self, repository: str, after: str, limit: int) -> list[str]:
-        """The tags that come after the name."""
-        statement = "SELECT name FROM tags WHERE repository = ? AND name > ? ORDER BY name LIMIT ?"
-        return [row[0] for row in self.rows(statement, repository, after, limit)]
-
-    def repository_names(self, after: str, limit: int) -> list[str]:
-        """The repositories with a manifest that come after the name."""
-        statement = (
-            "SELECT name FROM repositories AS r WHERE name > ? "
-            "AND EXISTS (SELECT 1 FROM manifests WHERE repository = r.name) ORDER BY name LIMIT ?"
-        )
-        return [row[0] for row in self.rows(statement, after, limit)]
-
-    def exists(self, repository: str) -> bool:
-        """Whether the repository has a manifest, a tag or a blob."""
-        return any(self.rows(statement, repository) for statement in _HOLDS)
-
-    def referrers(self, repository: str, subject: Digest) -> list[str]:
-        """The manifests with the subject, sorted."""
-        statement = "SELECT digest FROM manifests WHERE repository = ? AND subject = ? ORDER BY digest"
-        return [row[0] for row in self.rows(statement, repository, str(subject))]
-
-    def tags_of(self, repository: str, digest: Digest) -> list[str]:
-        """The tags that stand for the manifest."""
-        statement = "SELECT name FROM tags WHERE repository = ? AND digest = ? ORDER BY name"
-        return [row[0] for row in self.rows(statement, repository, str(digest))]
-
-    def holders(self, digest: Digest) -> Sequence[str]:
-        """The repositories that have the blob."""
-        statement = "SELECT repository FROM blobs WHERE digest = ?"
-        return [row[0] for row in self.rows(statement, str(digest))]

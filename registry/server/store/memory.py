@@ -16,7 +16,8 @@ from typing import BinaryIO
 from oci_image.digest import Digest
 from oci_image.errors import VerificationFailed
 
-from .base import NO_LIMIT, StoredManifest, TagCondition, check_immutable
+from .base import NO_LIMIT, StoredManifest, TagCondition, Totals, check_immutable
+from .sessions import Sessions
 
 
 def _never(_tag: str) -> bool:
@@ -31,7 +32,11 @@ class MemoryStore:
         self.blobs = _Blobs(lock)
         self.tags = _Tags(lock, self.blobs)
         self.manifests = _Manifests(lock, self.tags)
-        self.uploads = _Uploads(lock, self.blobs, clock)
+        self.uploads = _Uploads(self.blobs, clock)
+
+    def totals(self, repository: str) -> Totals:
+        """Count what the repository holds."""
+        return self.manifests.totals(repository)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -79,11 +84,11 @@ class _Blobs:
 
     def delete(self, repository: str, digest: Digest) -> bool:
         with self._lock:
-            if self._get(repository, digest) is None:
+            if digest not in self.members.get(repository, ()):
                 return False
             self.members[repository].discard(digest)
             if not any(digest in members for members in self.members.values()):
-                del self._content[digest]
+                self._content.pop(digest, None)
             return True
 
     def quarantine(self, digest: Digest) -> None:
@@ -117,6 +122,11 @@ class _Tags:
                 condition.check(tags[tag])
             del tags[tag]
             return True
+
+    def blob_sizes(self, repository: str) -> list[int]:
+        with self._lock:
+            sizes = [self._blobs.stat(repository, one) for one in self._blobs.members.get(repository, ())]
+            return [size for size in sizes if size is not None]
 
     def repositories(self, after: str = "", limit: int = NO_LIMIT) -> Sequence[str]:
         with self._lock:
@@ -167,6 +177,17 @@ class _Manifests:
                 del table[tag]
             return True
 
+    def totals(self, repository: str) -> Totals:
+        with self._lock:
+            held = self._tags.manifests.get(repository, {})
+            blobs = self._tags.blob_sizes(repository)
+            return Totals(
+                size=sum(blobs) + sum(len(manifest.raw) for manifest in held.values()),
+                blobs=len(blobs),
+                manifests=len(held),
+                tags=len(self._tags.table.get(repository, ())),
+            )
+
     def referrers(self, repository: str, subject: Digest) -> Sequence[StoredManifest]:
         with self._lock:
             held = self._tags.manifests.get(repository, {}).values()
@@ -180,12 +201,14 @@ class _MemoryUpload:
         self.repository = repository
         self.identifier = str(uuid.uuid4())
         self.used = owner.clock()
+        self.is_paused = True
 
     @property
     def size(self) -> int:
         return len(self._content)
 
     def write(self, parts: Sequence[bytes]) -> None:
+        self.is_paused = False
         for part in parts:
             self._content += part
         self.used = self._owner.clock()
@@ -194,6 +217,7 @@ class _MemoryUpload:
         del self._content[size:]
 
     def pause(self) -> None:
+        self.is_paused = True
         self.used = self._owner.clock()
 
     def commit(self, digest: Digest) -> None:
@@ -208,35 +232,11 @@ class _MemoryUpload:
         self._content = bytearray()
 
 
-class _Uploads:
-    def __init__(self, lock: threading.RLock, blobs: _Blobs, clock: Callable[[], float]) -> None:
-        self._lock = lock
-        self._sessions: dict[str, _MemoryUpload] = {}
+class _Uploads(Sessions[_MemoryUpload]):
+    def __init__(self, blobs: _Blobs, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
         self.blobs = blobs
-        self.clock = clock
 
     def create(self, repository: str, algorithm: str = "sha256") -> _MemoryUpload:
         del algorithm  # the digest is computed at the end, whatever the algorithm
-        upload = _MemoryUpload(self, repository)
-        with self._lock:
-            self._sessions[upload.identifier] = upload
-        return upload
-
-    def find(self, repository: str, identifier: str) -> _MemoryUpload | None:
-        upload = self._sessions.get(identifier)
-        return upload if upload is not None and upload.repository == repository else None
-
-    def forget(self, identifier: str) -> None:
-        with self._lock:
-            self._sessions.pop(identifier, None)
-
-    def count(self) -> int:
-        return len(self._sessions)
-
-    def expire(self, idle_seconds: float) -> int:
-        limit = self.clock() - idle_seconds
-        with self._lock:
-            idle = [upload for upload in self._sessions.values() if upload.used <= limit]
-        for upload in idle:
-            upload.discard()
-        return len(idle)
+        return self.add(_MemoryUpload(self, repository))

@@ -23,20 +23,20 @@ from .records import decode_record
 FORMAT = b"2\n"
 
 
-def open_index(layout: Layout, clock: Callable[[], float], wall: Callable[[], float]) -> Index:
+def open_index(path: str, clock: Callable[[], float], wall: Callable[[], float]) -> Index:
     """The index as it is on disk; an empty one in place of a file that cannot be used."""
     try:
-        return Index(layout.index, clock, wall)
+        return Index(path, clock, wall)
     except sqlite3.DatabaseError:
-        drop_index(layout)
-        return Index(layout.index, clock, wall)
+        drop_index(path)
+        return Index(path, clock, wall)
 
 
-def drop_index(layout: Layout) -> None:
+def drop_index(path: str) -> None:
     """Remove the files of the index."""
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
-            os.unlink(layout.index + suffix)
+            os.unlink(path + suffix)
 
 
 def rebuild(layout: Layout, index: Index) -> None:

@@ -297,8 +297,8 @@ def test_impossible_policies_are_refused(settings):
         Policy(**settings)
 
 
-def test_policies_that_need_a_directory_are_refused_for_memory():
+def test_policies_that_need_lasting_content_are_refused_for_memory():
     """Rather than ignored."""
     registry = Registry(RegistryConfig(port=0, policies=(QUOTA,)))
-    with pytest.raises(InvalidConfiguration, match="directory"), registry:
+    with pytest.raises(InvalidConfiguration, match="outlives"), registry:
         pass
