@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from oci_image.image import Layer
 from oci_image.platform import local_platform
+from runtime.emulation import missing_part
 from runtime.errors import ProgramNotFound, SandboxError
 from runtime.network import choose_network
 from runtime.sandbox import ExitStatus
@@ -36,6 +37,8 @@ from .stepfiles import tree_of
 
 _TAIL_BYTES = 16 << 10
 _HOSTNAME = "buildkitsandbox"
+_NOT_STARTED = ("exec format error", "no such file or directory")
+"""How a sandbox says that the kernel has no handler for a program, or a handler without its interpreter."""
 _CLOCK_STEP = 0.1
 """Seconds by which the kernel's coarse clock, which stamps files, may be behind."""
 
@@ -47,10 +50,11 @@ async def _(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Supplies
     try:
         layer = await _run(op, inputs, step, supplies)
     except ProgramNotFound as problem:
+        if _is_foreign(op) and any(text in problem.message for text in _NOT_STARTED):
+            raise _unrunnable(step, op) from problem
         tail = f"{problem.message}\n"
-        hint = problem.hint or _other_platform(op)
         raise StepFailed(
-            step.origin.name, problem.exit_code, tail=tail, span=step.origin.span, hint=hint
+            step.origin.name, problem.exit_code, tail=tail, span=step.origin.span, hint=problem.hint
         ) from problem
     except SandboxError as problem:
         raise BuildError(
@@ -164,20 +168,29 @@ def _stamp(op: Exec, started: float) -> Callable[[float], int]:
     return stamp
 
 
-def _failed(step: Step, op: Exec, status: ExitStatus, tail: str) -> StepFailed:
+def _failed(step: Step, op: Exec, status: ExitStatus, tail: str) -> BuildError:
     hint = None
     if status.oom_killed:
         hint = "the command was killed because memory ran out; give it more, or let it run fewer jobs at once"
-    elif status.shell_code in (126, 127):
-        hint = _other_platform(op)
+    elif status.shell_code == 126 and _NOT_STARTED[0] in tail and _is_foreign(op):
+        return _unrunnable(step, op)
     return StepFailed(step.origin.name, status.shell_code, tail=tail, span=step.origin.span, hint=hint)
 
 
-def _other_platform(op: Exec) -> str | None:
-    here = local_platform()
-    if here.architecture == op.platform.architecture:
-        return None
-    return f"the image is for {op.platform}, this machine is {here}: it needs an emulator (binfmt_misc, QEMU)"
+def _is_foreign(op: Exec) -> bool:
+    return op.platform.architecture != local_platform().architecture
+
+
+def _unrunnable(step: Step, op: Exec) -> BuildError:
+    """The error of a command for another processor whose program could not be started."""
+    architecture = op.platform.architecture
+    return BuildError(
+        f"{step.origin.name}: programs for {op.platform} do not run on this {local_platform()} machine: "
+        f"{missing_part(architecture)}",
+        span=step.origin.span,
+        hint="install the package qemu-user-static, or run: "
+        f"docker run --privileged --rm tonistiigi/binfmt --install {architecture}",
+    )
 
 
 class _Tail:

@@ -205,7 +205,7 @@ async def test_a_missing_program_fails_with_127(lab):
     other = Platform(os="linux", architecture="s390x")
     with pytest.raises(StepFailed) as caught:
         await lab.run(lab.exec(("nonsense",), platform=other))
-    assert "s390x" in caught.value.hint
+    assert caught.value.hint is None  # it is missing, whatever it would be for
 
 
 async def test_a_signal_is_128_and_more(lab):
