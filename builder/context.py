@@ -18,12 +18,13 @@ from dockerfile_grammar.errors import InvalidPattern
 from dockerfile_grammar.ignorefile import IgnoreMatcher, read_patterns
 from dockerfile_grammar.spans import Span
 
+from .completion import complete
 from .errors import InvalidContext, MissingSource
-from .filedigests import check_unchanged, digest_files, open_unchanged
+from .filedigests import check_unchanged, open_unchanged, read_unchanged
 from .finding import Finder, has_magic, normalised, unescaped
 from .listing import Listing, Looked, OpenDirectories
 from .missing import IgnoreFile, explain_missing
-from .selection import Entry, Part, Selected, Selection
+from .selection import Entry, Selected, Selection
 from .statcache import StatCache
 
 _ROOT_MODE = 0o755
@@ -44,6 +45,15 @@ class ContextFiles:
             InvalidContext: the file is not the one that was digested.
         """
         return open_unchanged(self._directories, entry.path, entry.stamp)
+
+    def read(self, directory: str, name: str, stamp: bytes, size: int) -> bytes:
+        """
+        The content of a small file of a directory.
+
+        Raises:
+            InvalidContext: the file is not the one that was digested.
+        """
+        return read_unchanged(self._directories, directory, name, stamp, size)
 
     def check(self, descriptor: int, entry: Entry) -> None:
         """
@@ -119,7 +129,7 @@ class BuildContext:
         known = self._selections.get(key)
         if known is None:
             sources = self._with_parents(pattern, exclude) if parents else self._plain(pattern, exclude)
-            self._complete(sources)
+            complete(sources, self._finder, self.root)
             known = self._selections[key] = Selection(pattern, tuple(sources))
         return known
 
@@ -202,43 +212,6 @@ class BuildContext:
                 parts = tuple(self._finder.below(real, _ROOT_MODE, excluded))
                 sources.append(Selected(path, "", parts, is_dir=True))
         return sources
-
-    def _complete(self, sources: list[Selected]) -> None:
-        """Fill in the digest of every file, reading those that are not known, and what is odd about some."""
-        incomplete = [part for source in sources for part in source.parts if part.files and not part.digests]
-        if not incomplete:
-            return
-        table = self._finder.table
-        unknown: dict[str, bytes] = {}
-        for part in incomplete:
-            for name, stamp in part.stamped():
-                if table.digest(part.path, name, stamp) is None:
-                    unknown[f"{part.path}/{name}" if part.path else name] = stamp
-        if unknown:
-            digest_files(self.root, list(unknown.items()), table)
-        for source in sources:
-            first_names: dict[tuple[int, int], str] = {}
-            for part in source.parts:
-                if part.files and not part.digests:
-                    self._complete_part(part, first_names)
-
-    def _complete_part(self, part: Part, first_names: dict[tuple[int, int], str]) -> None:
-        table = self._finder.table
-        folder = self._finder.listing.listed.get(part.path)
-        digests = []
-        for name, stamp in part.stamped():
-            digest = table.digest(part.path, name, stamp)
-            assert digest is not None  # noqa: S101 - `_complete` had it computed
-            digests.append(digest)
-            xattrs = table.xattrs.get(f"{part.path}/{name}" if part.path else name, ())
-            same_as = None
-            if folder is not None and name in folder.linked:
-                own = f"{part.name}/{name}" if part.name else name
-                first = first_names.setdefault(folder.linked[name], own)
-                same_as = first if first != own else None
-            if xattrs or same_as is not None:
-                part.odd[name] = (xattrs, same_as)
-        part.digests = b"".join(digests)
 
     def _missing(self, path: str, written: str) -> MissingSource:
         return explain_missing(

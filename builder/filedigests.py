@@ -1,97 +1,171 @@
 """
-Digests of the files of a build context, taken from the stat cache where that may be trusted.
+Digests of the files of a build context that the stat cache does not know.
 
-Files that have to be read are read by two threads, since hashing releases the interpreter lock. A file that
-changes while it is read is an error: nothing else could say which of its states went into the image.
+Files are read by two threads, since hashing releases the interpreter lock. A file that changes while it is
+read is an error: nothing else could say which of its states went into the image.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
 from collections.abc import Sequence
-
-from oci_image.digest import Hasher
+from typing import NamedTuple
 
 from .errors import BuildError, InvalidContext
-from .listing import OpenDirectories, read_xattrs
-from .statcache import STAMP, StatTable, Xattrs, stamp_of
+from .listing import FILE_FLAGS, OpenDirectories, read_xattrs
+from .statcache import STAMP, Xattrs, stamp_of
 
 _THREADS = 2
 _WORTH_A_THREAD = 64
 _BLOCK = 1024 * 1024
+_MOST_IN_BATCH = 256
 
 
-def digest_files(root: str, files: Sequence[tuple[str, bytes]], table: StatTable) -> None:
+class Batch(NamedTuple):
+    """Files of one directory, with the stamps that the listing saw."""
+
+    directory: str
+    names: Sequence[str]
+    stamps: bytes
+
+
+class Digested(NamedTuple):
+    """What was found out about a batch: raw digests in order, what has attributes, when reading began."""
+
+    digests: bytes
+    xattrs: dict[str, Xattrs]
+    read_at: int
+
+
+def digest_files(root: str, batches: Sequence[Batch]) -> list[Digested]:
     """
-    Read files and enter them into the table.
+    Read files, and say what is in each batch.
 
     Args:
         root: the context root.
-        files: paths with the stamps that the listing saw.
-        table: gets a record for each of them.
+        batches: what to read.
 
     Raises:
         InvalidContext: a file cannot be read, or is not what the listing saw.
     """
-    if len(files) < _WORTH_A_THREAD and sum(STAMP.unpack(stamp)[0] for _, stamp in files) < 8 * _BLOCK:
-        for result in _digest_share(root, files):
-            _enter(result, table)
-        return
-    results: list[list[_Result] | BaseException] = []
+    pieces = [(number, piece) for number, batch in enumerate(batches) for piece in _pieces(batch)]
+    results: list[Digested | None] = [None] * len(pieces)
+    problems: list[BaseException] = []
 
-    def work(share: Sequence[tuple[str, bytes]]) -> None:
+    def work(first: int, step: int) -> None:
+        directories = OpenDirectories(root)
         try:
-            results.append(_digest_share(root, share))
+            for place in range(first, len(pieces), step):
+                results[place] = _digest_batch(directories, pieces[place][1])
         except BaseException as problem:  # noqa: BLE001 - raised again by the thread that waits
-            results.append(problem)
+            problems.append(problem)
+        finally:
+            directories.close()
 
-    threads = [threading.Thread(target=work, args=(files[i::_THREADS],)) for i in range(_THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for outcome in results:
-        if isinstance(outcome, BaseException):
-            raise outcome
-        for result in outcome:
-            _enter(result, table)
-
-
-_Result = tuple[str, bytes, bytes, Xattrs, int]
-
-
-def _enter(result: _Result, table: StatTable) -> None:
-    path, stamp, digest, xattrs, read_at = result
-    table.remember(path, stamp, digest, xattrs, read_at=read_at)
-
-
-def _digest_share(root: str, files: Sequence[tuple[str, bytes]]) -> list[_Result]:
-    directories = OpenDirectories(root)
-    try:
-        return [_digest_file(directories, path, stamp) for path, stamp in files]
-    finally:
-        directories.close()
+    if sum(len(piece.names) for _, piece in pieces) < _WORTH_A_THREAD and _size(pieces) < 8 * _BLOCK:
+        work(0, 1)
+    else:
+        threads = [threading.Thread(target=work, args=(first, _THREADS)) for first in range(_THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if problems:
+        raise problems[0]
+    found: list[list[Digested]] = [[] for _ in batches]
+    for (number, _), result in zip(pieces, results, strict=True):
+        assert result is not None  # noqa: S101 - every thread came to its end
+        found[number].append(result)
+    return [_joined(parts) for parts in found]
 
 
-def _digest_file(directories: OpenDirectories, path: str, stamp: bytes) -> _Result:
+def _pieces(batch: Batch) -> list[Batch]:
+    """A batch in parts that are small enough to be shared out."""
+    if len(batch.names) <= _MOST_IN_BATCH:
+        return [batch]
+    return [
+        Batch(
+            batch.directory,
+            batch.names[start : start + _MOST_IN_BATCH],
+            batch.stamps[start * STAMP.size : (start + _MOST_IN_BATCH) * STAMP.size],
+        )
+        for start in range(0, len(batch.names), _MOST_IN_BATCH)
+    ]
+
+
+def _size(pieces: Sequence[tuple[int, Batch]]) -> int:
+    return sum(size for _, piece in pieces for size, *_ in STAMP.iter_unpack(piece.stamps))
+
+
+def _joined(parts: list[Digested]) -> Digested:
+    xattrs = {name: value for part in parts for name, value in part.xattrs.items()}
+    return Digested(b"".join(part.digests for part in parts), xattrs, min(part.read_at for part in parts))
+
+
+def _digest_batch(directories: OpenDirectories, batch: Batch) -> Digested:
     read_at = time.time_ns()
-    descriptor = open_unchanged(directories, path, stamp)
+    digests = []
+    xattrs: dict[str, Xattrs] = {}
+    prefix = f"{batch.directory}/" if batch.directory else ""
+    for number, name in enumerate(batch.names):
+        stamp = batch.stamps[number * STAMP.size : (number + 1) * STAMP.size]
+        path = prefix + name
+        descriptor = _open(directories, batch.directory, name)
+        try:
+            digests.append(_digest(descriptor, STAMP.unpack(stamp)[0]))
+            attributes = read_xattrs(descriptor)
+            check_unchanged(descriptor, path, stamp)
+        except OSError as problem:
+            text = f"cannot read {path} in the build context: {problem.strerror}"
+            raise InvalidContext(text) from problem
+        finally:
+            os.close(descriptor)
+        if attributes:
+            xattrs[name] = attributes
+    return Digested(b"".join(digests), xattrs, read_at)
+
+
+def _digest(descriptor: int, size: int) -> bytes:
+    """The raw digest of so many bytes; a file that has more, or fewer, is found by its stamp."""
+    if size <= _BLOCK:
+        return hashlib.sha256(os.read(descriptor, size)).digest()
+    hasher = hashlib.sha256()
+    while size and (block := os.read(descriptor, min(size, _BLOCK))):
+        hasher.update(block)
+        size -= len(block)
+    return hasher.digest()
+
+
+def _open(directories: OpenDirectories, directory: str, name: str) -> int:
+    path = f"{directory}/{name}" if directory else name
     try:
-        hasher = Hasher()
-        left = STAMP.unpack(stamp)[0]
-        # Never a large buffer for a small file; one that grew is found by the check below.
-        while left and (block := os.read(descriptor, min(left, _BLOCK))):
-            hasher.update(block)
-            left -= len(block)
-        xattrs = read_xattrs(descriptor)
+        return os.open(name, FILE_FLAGS, dir_fd=directories.directory(directory))
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        raise _changed(path) from problem
+    except OSError as problem:
+        raise InvalidContext(f"cannot open {path} in the build context: {problem.strerror}") from problem
+
+
+def read_unchanged(directories: OpenDirectories, directory: str, name: str, stamp: bytes, size: int) -> bytes:
+    """
+    The content of a file that is still the one with this stamp (with or without the digest behind it).
+
+    Raises:
+        InvalidContext: it changed, or cannot be read.
+    """
+    path = f"{directory}/{name}" if directory else name
+    descriptor = _open(directories, directory, name)
+    try:
+        data = os.read(descriptor, size)
         check_unchanged(descriptor, path, stamp)
     except OSError as problem:
         raise InvalidContext(f"cannot read {path} in the build context: {problem.strerror}") from problem
     finally:
         os.close(descriptor)
-    return path, stamp, bytes.fromhex(hasher.digest().hex), xattrs, read_at
+    return data
 
 
 def open_unchanged(directories: OpenDirectories, path: str, stamp: bytes) -> int:
@@ -101,12 +175,8 @@ def open_unchanged(directories: OpenDirectories, path: str, stamp: bytes) -> int
     Raises:
         InvalidContext: it changed, or cannot be opened.
     """
-    try:
-        descriptor = directories.open_file(path)
-    except (FileNotFoundError, NotADirectoryError) as problem:
-        raise _changed(path) from problem
-    except OSError as problem:
-        raise InvalidContext(f"cannot open {path} in the build context: {problem.strerror}") from problem
+    directory, _, name = path.rpartition("/")
+    descriptor = _open(directories, directory, name)
     try:
         check_unchanged(descriptor, path, stamp)
     except BaseException:

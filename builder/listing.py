@@ -20,7 +20,7 @@ from .errors import InvalidContext
 from .statcache import INODE_BITS, STAMP, Xattrs, join_names, stamp_of
 
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_DIRECTORIES = 64
 _TYPE_BITS = 0o170000
 
@@ -125,6 +125,9 @@ class OpenDirectories:
         Raises:
             OSError: it cannot be opened; ENOTDIR or ELOOP also for symbolic links on the way.
         """
+        known = self._open.get(path)
+        if known is not None:
+            return known
         above = path
         while above and above not in self._open:
             above = above.rpartition("/")[0]
@@ -142,16 +145,6 @@ class OpenDirectories:
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
-
-    def open_file(self, path: str) -> int:
-        """
-        A new descriptor of the file for reading, which the caller closes.
-
-        Raises:
-            OSError: it cannot be opened.
-        """
-        parent, _, name = path.rpartition("/")
-        return os.open(name, _FILE_FLAGS, dir_fd=self.directory(parent))
 
     def status(self, path: str) -> os.stat_result | None:
         """What lstat says about a path below the root; None if there is nothing."""

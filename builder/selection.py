@@ -17,6 +17,7 @@ from oci_image.digest import Digest, Hasher
 
 from .statcache import DIGEST_SIZE, STAMP, Xattrs, group_digest, join_names
 
+_PERMISSIONS = 0o7777
 FILE, DIRECTORY, SYMLINK, FIFO, CHARACTER, BLOCK = "file", "dir", "symlink", "fifo", "char", "block"
 
 
@@ -75,6 +76,11 @@ class Part:
         """The directory itself and its entries."""
         if self.top is not None:
             yield self.top
+        yield from self.file_entries()
+        yield from self.others
+
+    def file_entries(self) -> Iterator[Entry]:
+        """The entries of its files."""
         path = f"{self.path}/" if self.path else ""
         prefix = f"{self.name}/" if self.name else ""
         for number, (file, stamp) in enumerate(self.stamped()):
@@ -82,8 +88,16 @@ class Part:
             size, _, _, _, mode = STAMP.unpack(stamp)
             xattrs, same_as = self.odd.get(file, ((), None))
             name = prefix + file if self.top is not None else ""
-            yield Entry(path + file, name, FILE, mode & 0o7777, size, "", xattrs, 0, stamp + digest, same_as)
-        yield from self.others
+            yield Entry(
+                path + file, name, FILE, mode & _PERMISSIONS, size, "", xattrs, 0, stamp + digest, same_as
+            )
+
+    def plain(self) -> Iterator[tuple[str, bytes, int, int]]:
+        """Each file of a part of which none is odd: name, stamp, size and permission bits."""
+        for (name, stamp), (size, _, _, _, mode) in zip(
+            self.stamped(), STAMP.iter_unpack(self.stamps), strict=True
+        ):
+            yield name, stamp, size, mode & _PERMISSIONS
 
     def update(self, hasher: Hasher) -> None:
         """Add everything to the digest of a selection."""

@@ -100,6 +100,7 @@ class StatTable:
         self._fresh: dict[str, dict[str, tuple[bytes, bytes]]] = {}
         self._unstable: set[str] = set()
         self._outdated: set[str] = set()
+        self._grown = False
 
     def digest(self, directory: str, name: str, stamp: bytes) -> bytes | None:
         """The raw digest of a file, if it is known and still has this stamp."""
@@ -121,6 +122,29 @@ class StatTable:
         if max(mtime, ctime) > read_at - RACY_NS:
             self._unstable.add(path)
 
+    def knows(self, directory: str) -> bool:
+        """Whether anything is known about files of a directory."""
+        return directory in self.folders or directory in self._fresh
+
+    def has_xattrs(self, directory: str) -> bool:
+        """Whether a file of a directory has extended attributes."""
+        return any(path.rpartition("/")[0] == directory for path in self.xattrs)
+
+    def remember_folder(self, directory: str, record: FolderRecord, *, read_at: int) -> None:
+        """
+        Take the record of a directory of which nothing was known, and in which nothing has attributes.
+
+        `read_at` is the time when the first of its files was read.
+        """
+        youngest = max(max(mtime, ctime) for _, mtime, ctime, _, _ in STAMP.iter_unpack(record.stamps))
+        if youngest <= read_at - RACY_NS:
+            self.folders[directory] = record
+            self._grown = True
+            return
+        prefix = f"{directory}/" if directory else ""
+        for name, (stamp, digest) in record.known.items():
+            self.remember(prefix + name, stamp, digest, (), read_at=read_at)
+
     def outdated(self, directory: str) -> None:
         """Let the record of a directory be made again when the table is saved."""
         if directory in self.folders:
@@ -129,7 +153,7 @@ class StatTable:
     @property
     def changed(self) -> bool:
         """Whether there is something to save."""
-        return bool(self._outdated)
+        return self._grown or bool(self._outdated)
 
     def save(self, listed: Mapping[str, Container[str]]) -> None:
         """
@@ -138,7 +162,7 @@ class StatTable:
         Args:
             listed: each directory that was read, with all its names: what is not among them is gone.
         """
-        if not self._outdated:
+        if not self.changed:
             return
         for directory in self._outdated:
             self.folders[directory] = self._made_again(directory, listed.get(directory))
@@ -156,6 +180,7 @@ class StatTable:
                 os.unlink(temporary)
             return
         self._outdated.clear()
+        self._grown = False
 
     def _made_again(self, directory: str, names: Container[str] | None) -> FolderRecord:
         record = self.folders.get(directory)

@@ -8,7 +8,8 @@ tools that unpack each layer by itself would otherwise make them anew with anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from oci_image.layer.entry import Entry, Kind
@@ -16,7 +17,7 @@ from oci_image.layer.whiteouts import opaque_mark_in
 from oci_image.layer.write import LayerWriter
 
 from ..errors import BuildError
-from .items import Contents
+from .items import Contents, Group
 
 _MOST_LINKS = 40
 _SET_GROUP_ID = 0o2000
@@ -39,6 +40,21 @@ class Planned(NamedTuple):
     key: Any = None
 
 
+class Grouped(NamedTuple):
+    """All files that the draft has in a directory, while nothing else is asked about any of them."""
+
+    directory: str
+    group: Group
+    style: Callable[[Entry], Entry]
+
+    def planned(self) -> Iterator[Planned]:
+        """The same files one by one."""
+        prefix = f"{self.directory}/" if self.directory else ""
+        for entry, contents, key in self.group.members():
+            path = prefix + entry.path.rpartition("/")[2]
+            yield Planned(self.style(entry._replace(path=path)), contents, key)
+
+
 class Draft:
     """
     What a step will write, path by path.
@@ -54,6 +70,8 @@ class Draft:
         self._parent = parent
         self._owned = owned
         self._planned: dict[str, Planned] = {}
+        # The groups, each behind the entry that they follow.
+        self._grouped: dict[str, Grouped] = {}
         self._removed: set[str] = set()
         self._settled: set[str] = {""}
         # Directories of which the layers below know nothing, so that there is nothing to look up in them.
@@ -62,6 +80,8 @@ class Draft:
 
     def look(self, path: str) -> Entry | None:
         """What is at a path, in the draft or below; links are not followed. "" is always a directory."""
+        if self._grouped:
+            self._reveal(path)
         planned = self._planned.get(path)
         if planned is not None:
             return planned.entry
@@ -170,6 +190,8 @@ class Draft:
         if entry.kind is Kind.DIRECTORY:
             self._put_directory(entry)
             return
+        if self._grouped:
+            self._reveal(path)
         old = self._planned.get(path)
         if old is not None or path in self._settled:
             self._give_way(path)
@@ -179,8 +201,25 @@ class Draft:
             self._links.setdefault(entry.link, []).append(path)
         self._planned[path] = Planned(entry, contents, key)
 
+    def put_group(self, directory: str, group: Group, style: Callable[[Entry], Entry]) -> bool:
+        """
+        Put the files of a group into a directory; whether that was possible.
+
+        It is when the directory was just made, and no name has a meaning of its own in layers.
+        """
+        if directory not in self._new or directory in self._grouped:
+            return False
+        if next(reversed(self._planned)) != directory:
+            return False  # there may be something in it, and the order would be another one
+        if any(name.startswith(_WHITEOUT) for name in group.part.files):
+            return False
+        self._grouped[directory] = Grouped(directory, group, style)
+        return True
+
     def planned(self, path: str) -> Entry | None:
         """What the draft itself has at a path."""
+        if self._grouped:
+            self._reveal(path)
         planned = self._planned.get(path)
         return None if planned is None else planned.entry
 
@@ -193,6 +232,28 @@ class Draft:
                 contents.write(writer, entry, key)
             if not count % 64:
                 checkpoint()
+            grouped = self._grouped.get(entry.path)
+            if grouped is not None:
+                grouped.group.write(writer, grouped.directory, grouped.style)
+
+    def _reveal(self, path: str) -> None:
+        """Let a path that is asked about not be hidden in a group."""
+        directory, _, name = path.rpartition("/")
+        grouped = self._grouped.get(directory)
+        if grouped is not None:
+            files = grouped.group.part.files
+            place = bisect_left(files, name)
+            if place < len(files) and files[place] == name:
+                self._scatter()
+
+    def _scatter(self) -> None:
+        """Make groups into single files, in the order in which they would be written."""
+        grouped, self._grouped = self._grouped, {}
+        planned, self._planned = self._planned, {}
+        for path, plan in planned.items():
+            self._planned[path] = plan
+            if path in grouped:
+                self._planned.update((one.entry.path, one) for one in grouped[path].planned())
 
     def _put_directory(self, entry: Entry) -> None:
         path = entry.path
@@ -210,6 +271,8 @@ class Draft:
 
     def _give_way(self, path: str) -> None:
         """Remove what the draft has at and below a path; links to it keep its content."""
+        if self._grouped:
+            self._scatter()
         below = f"{path}/"
         gone = [path] if path in self._planned else []
         if path in self._settled:

@@ -28,7 +28,7 @@ from ..snapshots import Snapshot
 from .archives import open_archive, unpack
 from .base import Supplies, checkpoint, identities, in_thread, perform
 from .draft import Draft
-from .items import Item, context_items, fetched_item, inline_item
+from .items import Group, Item, Member, context_items, fetched_item, inline_item
 from .layers import write_layer
 from .owners import Owner, find_owner, is_numeric, parse_mode
 from .selections import selection_digest
@@ -94,7 +94,7 @@ def copy_files(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) ->
 
 def _needs_files_below(op: CopyFiles) -> bool:
     """Whether it matters what its destination is, or who: not with --link and an owner given by numbers."""
-    return not op.link or bool(op.owner) and not is_numeric(op.owner)
+    return not op.link or (bool(op.owner) and not is_numeric(op.owner))
 
 
 def make_directory(op: MakeDir, snapshot: Snapshot, supplies: Supplies) -> Snapshot:
@@ -188,9 +188,8 @@ class _Copying:
             BuildError: it cannot be put there.
         """
         dest = self._op.dest.strip("/")
-        if not item.is_directory:
-            item = item._replace(members=tuple(item.members))
-        if unpack and not item.is_directory and self._unpacked(item, dest):
+        members = () if item.is_directory else tuple(item.each())
+        if unpack and members and self._unpacked(members, dest):
             return
         into = self._op.dest.endswith("/")
         above = dest if into else dest.rpartition("/")[0]
@@ -201,31 +200,41 @@ class _Copying:
         else:
             if self.draft.is_directory(target):
                 target = f"{target}/{item.name}" if target else item.name
-            for entry, contents, key in item.members:
+            for entry, contents, key in members:
                 self._refuse_directory(target)
                 self.draft.put(self._styled(entry._replace(path=target)), contents, key)
 
     def _add_directory(self, item: Item, target: str) -> None:
         prefix = f"{target}/" if target else ""
-        for entry, contents, key in item.members:
-            path = prefix + entry.path if entry.path else target
-            if entry.kind is Kind.DIRECTORY:
-                there = self.draft.look(path)
-                if there is not None and there.kind is not Kind.DIRECTORY:
-                    raise BuildError(f"cannot copy to non-directory: /{path}")
-                # A destination that is there keeps its mode and owner, one that is not is made as any
-                # directory on the way; only directories in it take those of the source.
-                if entry.path:
-                    self.draft.put(self._styled(entry._replace(path=path)))
-                elif there is None:
-                    self.draft.make_directories(path)
-                continue
-            self._refuse_directory(path)
-            link = prefix + entry.link if entry.kind is Kind.HARDLINK else entry.link
-            self.draft.put(self._styled(entry._replace(path=path, link=link)), contents, key)
-
-    def _unpacked(self, item: Item, dest: str) -> bool:
         for member in item.members:
+            if not isinstance(member, Group):
+                self._add_member(member, target, prefix)
+                continue
+            directory = prefix + member.directory if member.directory else target
+            if not self.draft.put_group(directory, member, self._styled):
+                for single in member.members():
+                    self._add_member(single, target, prefix)
+
+    def _add_member(self, member: Member, target: str, prefix: str) -> None:
+        entry, contents, key = member
+        path = prefix + entry.path if entry.path else target
+        if entry.kind is Kind.DIRECTORY:
+            there = self.draft.look(path)
+            if there is not None and there.kind is not Kind.DIRECTORY:
+                raise BuildError(f"cannot copy to non-directory: /{path}")
+            # A destination that is there keeps its mode and owner, one that is not is made as any
+            # directory on the way; only directories in it take those of the source.
+            if entry.path:
+                self.draft.put(self._styled(entry._replace(path=path)))
+            elif there is None:
+                self.draft.make_directories(path)
+            return
+        self._refuse_directory(path)
+        link = prefix + entry.link if entry.kind is Kind.HARDLINK else entry.link
+        self.draft.put(self._styled(entry._replace(path=path, link=link)), contents, key)
+
+    def _unpacked(self, members: Sequence[Member], dest: str) -> bool:
+        for member in members:
             archive = open_archive(member, self._new_file)
             if archive is None:
                 return False

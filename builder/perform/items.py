@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from oci_image.layer.entry import Entry, Kind
-from oci_image.layer.write import LayerWriter
+from oci_image.layer.write import BUFFER, LayerWriter
 from oci_image.store.base import BlobStore
 
 from .. import selection
@@ -51,12 +51,55 @@ class Member(NamedTuple):
     key: Any = None
 
 
+class Group(NamedTuple):
+    """
+    The ordinary files of one directory of an item, which are not made into members before they are written.
+
+    There may be very many of them, and most layers hold them as they are.
+    """
+
+    directory: str
+    """Its name in the item, "" for the item itself."""
+    part: selection.Part
+    epoch: int
+    files: ContextFiles
+
+    def members(self) -> Iterator[Member]:
+        """The same files one by one."""
+        contents = ContextContents(self.files)
+        return (_context_member(entry, self.epoch, contents) for entry in self.part.file_entries())
+
+    def write(self, writer: LayerWriter, directory: str, style: Callable[[Entry], Entry]) -> None:
+        """Add all files below a directory of the layer; `style` gives them their owner and mode."""
+        part, epoch, read = self.part, self.epoch, self.files.read
+        prefix = f"{directory}/" if directory else ""
+        path = f"{part.path}/" if part.path else ""
+        styles: dict[int, tuple[int, int, int]] = {}
+        for name, stamp, size, mode in part.plain():
+            if mode not in styles:
+                styles[mode] = style(Entry("", Kind.FILE, mode))[2:5]
+            entry = Entry(prefix + name, Kind.FILE, *styles[mode], epoch, size)
+            if size <= BUFFER:
+                writer.add(entry, read(part.path, name, stamp, size))
+            else:
+                key = selection.Entry(path + name, name, selection.FILE, mode, size, stamp=stamp)
+                ContextContents(self.files).write(writer, entry, key)
+
+
 class Item(NamedTuple):
     """One thing to copy: its name, whether it is a directory, and its members, itself first."""
 
     name: str
     is_directory: bool
-    members: Iterable[Member]
+    members: Iterable[Member | Group]
+
+    def each(self) -> Iterator[Member]:
+        """The members one by one."""
+        for member in self.members:
+            if isinstance(member, Group):
+                yield from member.members()
+            else:
+                yield member
 
 
 class InlineContents:
@@ -116,11 +159,22 @@ def context_items(
     Raises:
         MissingSource, InvalidContext: it is not there, or cannot be read.
     """
-    contents = ContextContents(files)
     chosen = context.select(source.pattern, exclude=op.exclude, parents=op.parents)
     for selected in chosen.sources:
-        members = (_context_member(entry, op.epoch, contents) for entry in selected.entries)
-        yield Item(selected.name, selected.is_dir, members)
+        yield Item(selected.name, selected.is_dir, _context_members(selected, op.epoch, files))
+
+
+def _context_members(
+    selected: selection.Selected, epoch: int, files: ContextFiles
+) -> Iterator[Member | Group]:
+    contents = ContextContents(files)
+    for part in selected.parts:
+        if part.top is None or part.odd or not part.files:
+            yield from (_context_member(entry, epoch, contents) for entry in part.entries())
+            continue
+        yield _context_member(part.top, epoch, contents)
+        yield Group(part.name, part, epoch, files)
+        yield from (_context_member(entry, epoch, contents) for entry in part.others)
 
 
 def _context_member(selected: selection.Entry, epoch: int, contents: ContextContents) -> Member:

@@ -214,7 +214,7 @@ def _fill(place: str, files: StepFiles, source: str, supplies: Supplies) -> None
     """What a cache begins with: the content of a directory of a stage or image."""
     draft = Draft(LayerTree([]), lambda path: Entry(path, Kind.DIRECTORY, 0o755))
     for item in files.items(source):
-        for entry, contents, key in item.members:
+        for entry, contents, key in item.each():
             if entry.path:
                 draft.put(entry, contents, key)
     with tempfile.TemporaryFile(dir=_caches(supplies)) as archive:

@@ -230,7 +230,7 @@ def digest_items(items: Iterable[Item]) -> Digest:
 
     for item in items:
         frame([item.name, item.is_directory])
-        for entry, contents, key in item.members:
+        for entry, contents, key in item.each():
             checkpoint()
             path, kind, mode, uid, gid, _, size, link, xattrs, *device = entry
             attributes = [[name, value.hex()] for name, value in xattrs]

@@ -9,7 +9,6 @@ writes of at least one MiB, large ones pass through in blocks of one MiB, so mem
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -17,6 +16,7 @@ from ..errors import ImageError
 from .entry import Entry, Kind
 from .header import BLOCK, header
 from .index import LayerIndex
+from .rows import IndexRows
 
 BUFFER = 1 << 20
 _ZEROS = tuple(bytes(count) for count in range(BLOCK))
@@ -41,8 +41,7 @@ class LayerWriter:
         self._pending = 0
         self._flushed = 0
         self._finished = False
-        self._entries: list[Entry] | None = [] if record else None
-        self._offsets = array("q")
+        self._rows = IndexRows() if record else None
 
     @property
     def size(self) -> int:
@@ -87,9 +86,8 @@ class LayerWriter:
         if self._pending >= BUFFER:
             self._flush()
         self.count += 1
-        if self._entries is not None:
-            self._entries.append(entry)
-            self._offsets.append(offset)
+        if self._rows is not None:
+            self._rows.add(entry, offset)
         return offset
 
     def finish(self) -> int:
@@ -109,9 +107,9 @@ class LayerWriter:
             ImageError: the writer was told not to record.
             UnsafeLayer: the entries contradict one another (a file as parent, …).
         """
-        if self._entries is None:
+        if self._rows is None:
             raise ImageError("this layer was written without recording its entries")
-        return LayerIndex.of(self._entries, self._offsets)
+        return self._rows.index()
 
     def _flush(self) -> None:
         if self._parts:

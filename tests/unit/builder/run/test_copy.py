@@ -555,3 +555,44 @@ def test_new_folders_in_a_set_group_id_folder(bench, options, made):
         entry = tree.lookup(path)
         assert (entry.mode, entry.uid, entry.gid) == made
     assert tree.lookup("shared/one/two/f").gid == (made[2] if "owner" in options else 0)
+
+
+_FOLDERS = ("one", "one/sub", "one/sub/deep", "two", "two/sub", "three")
+_FILES = st.tuples(st.sampled_from(_FOLDERS), st.sampled_from(["a", "b", "sub", "z"]))
+
+
+@settings(max_examples=40)
+@given(
+    st.sets(_FILES, max_size=8),
+    st.lists(st.sampled_from([*_FOLDERS, "one/a", "t*"]), min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_files_that_are_copied_as_groups_make_the_same_layer(tmp_path_factory, files, sources, links):
+    """Directories are written as wholes where nothing gets in their way, which no layer may show."""
+    import stand_ins
+
+    layers = []
+    for whole in (True, False):
+        bench = stand_ins.Bench(tmp_path_factory.mktemp("bench"))
+        made = []
+        for folder in _FOLDERS:
+            (bench.context_root / folder).mkdir(parents=True, exist_ok=True)
+        for folder, name in sorted(files):
+            path = bench.context_root / folder / name
+            if path.is_dir():
+                continue
+            if links and made:
+                os.link(made[0], path)
+            else:
+                path.write_text(f"{folder} {name}")
+            made.append(path)
+        with pytest.MonkeyPatch.context() as patch:
+            if not whole:
+                patch.setattr("builder.perform.draft.Draft.put_group", lambda *_: False)
+            try:
+                layers.append(bench.copy(SCRATCH, tuple(sources), "/dest/").layers[-1].diff_id)
+            except (BuildError, MissingSource) as problem:
+                layers.append(type(problem))
+        bench.close()
+
+    assert layers[0] == layers[1]
