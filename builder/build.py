@@ -26,11 +26,13 @@ from .named import NamedDirectory, read_named
 from .ops import Exec
 from .plan import plan
 from .recall import Recall, Results, recalled
-from .request import Bounds, BuildRequest, BuildResult, ImageSet
+from .request import BuildRequest, BuildResult, ImageSet
 from .sources.fetching import Fetcher
 from .sources.remote import is_url, parse_git
 
 if TYPE_CHECKING:
+    from .cachetransfer.transfer import CacheTransfer
+    from .perform.base import MountSource, Supplies
     from .ssh import AgentSource
 
 
@@ -41,6 +43,7 @@ async def build(
     *,
     secrets: Mapping[str, bytes] | None = None,
     ssh: Mapping[str, AgentSource] | None = None,
+    caches: CacheTransfer | None = None,
 ) -> BuildResult:
     """
     Build, and give the image its names in the local store; what was finished is kept when a later step fails.
@@ -51,6 +54,7 @@ async def build(
         sink: takes the events; not called before something has to run.
         secrets: values by id, for commands that ask for them.
         ssh: agents by id.
+        caches: what is imported; whoever gives it exports after the build.
 
     Raises:
         DockerfileError: the Dockerfile is wrong.
@@ -65,18 +69,32 @@ async def build(
         check_annotations(request.annotations, platforms_of(graph), has_index=_has_index(request))
         for context in contexts.values():
             context.save()
+        if caches is not None:
+            caches.add(graph, host)
         results = Recall(graph, host, sink).everything(graph)
         if results is None:
             await needs_loop()
-            results = await _run(
-                graph,
-                host,
-                sink,
-                contexts=contexts,
-                secrets=secrets or {},
-                ssh=ssh or {},
-                bounds=request.bounds,
-            )
+
+            async def run(host: Host, sink: EventSink, mounts: MountSource | None) -> Results:
+                from .perform.base import Supplies
+
+                return await _run(
+                    graph,
+                    Supplies(
+                        host=host,
+                        sink=sink,
+                        contexts=contexts,
+                        secrets=secrets or {},
+                        ssh=ssh or {},
+                        bounds=request.bounds,
+                        mounts=mounts,
+                    ),
+                )
+
+            if caches is None:
+                results = await run(host, sink, None)
+            else:
+                results = await caches.evaluate(graph, host, sink, run)
     finally:
         for context in contexts.values():
             context.close()
@@ -85,7 +103,7 @@ async def build(
         from .relayering import squashed
 
         graph, results = await squashed(graph, results, host, sink)
-    result = _finished(request, graph, results, host)
+    result = _finished(request, graph, results, host, caches)
     return replace(
         result,
         looked=contexts[""].looked if "" in contexts else None,
@@ -158,24 +176,13 @@ async def _named_context(value: str, host: Host, fetcher: Fetcher) -> BuildConte
     return open_context(value, host.stats)
 
 
-async def _run(
-    graph: BuildGraph,
-    host: Host,
-    sink: EventSink,
-    *,
-    contexts: Mapping[str, BuildContext],
-    secrets: Mapping[str, bytes],
-    ssh: Mapping[str, AgentSource],
-    bounds: Bounds,
-) -> Results:
+async def _run(graph: BuildGraph, supplies: Supplies) -> Results:
     # Imported for what they register; the sandbox's half only if a command will run.
     from .perform import files  # noqa: F401
-    from .perform.base import Supplies
     from .runner import run
 
     if any(isinstance(step.op, Exec) for step in graph.steps()):
         from .perform import execute  # noqa: F401
-    supplies = Supplies(host=host, sink=sink, contexts=contexts, secrets=secrets, ssh=ssh, bounds=bounds)
     try:
         return await run(graph, supplies)
     except BuildError as problem:
@@ -187,7 +194,9 @@ def _has_index(request: BuildRequest) -> bool:
     return request.as_index or len(request.platforms) > 1
 
 
-def _finished(request: BuildRequest, graph: BuildGraph, results: Results, host: Host) -> BuildResult:
+def _finished(
+    request: BuildRequest, graph: BuildGraph, results: Results, host: Host, caches: CacheTransfer | None
+) -> BuildResult:
     """Assemble the images of the targets, and give them their names."""
     platforms = platforms_of(graph)
     images = tuple(
@@ -195,7 +204,10 @@ def _finished(request: BuildRequest, graph: BuildGraph, results: Results, host: 
             target,
             snapshot,
             host.blobs,
-            annotations_of(request.annotations, "manifest", target.platform),
+            {
+                **({} if caches is None else caches.annotations(target, snapshot)),
+                **annotations_of(request.annotations, "manifest", target.platform),
+            },
         )
         for target, snapshot in zip(graph.targets, results.snapshots, strict=True)
     )

@@ -18,6 +18,7 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 
 if TYPE_CHECKING:
+    from .cachetransfer.options import CacheExport, CacheImport
     from .graph import Step
     from .listing import Looked
 
@@ -72,7 +73,8 @@ class BuildRequest:
     `entitlements` are those that the Dockerfile may use, as "network.host". `build_contexts` are named ones,
     as `named` reads them. `platforms` are those to build for, each once, none meaning this machine's;
     `as_index` asks for an index also over a single image. `squash` joins the layers of the build into one.
-    `context_time` is the time of a remote build context, for SOURCE_DATE_EPOCH=context.
+    `context_time` is the time of a remote build context, for SOURCE_DATE_EPOCH=context. `cache_from` and
+    `cache_to` are the caches that it imports and exports.
     """
 
     context: str
@@ -100,6 +102,8 @@ class BuildRequest:
     outputs: tuple[Output, ...] = ()
     push: bool = False
     compression: str = "gzip"
+    cache_from: tuple[CacheImport, ...] = ()
+    cache_to: tuple[CacheExport, ...] = ()
 
     @property
     def platform(self) -> Platform | None:

@@ -40,15 +40,18 @@ class Needed:
     the registries that it is pushed to.
     """
 
-    bytes: bool
-    image: bool
-    pushed_to: frozenset[str]
+    bytes: bool = False
+    image: bool = False
+    pushed_to: frozenset[str] = frozenset()
 
     def here(self, registries: set[str]) -> bool:
         """Whether a layer that these registries ("" for a directory) have is to be fetched."""
         if not registries:
             return False  # none of an imported cache
         return self.bytes or (registries == {""} and self.image) or not self.pushed_to <= registries
+
+
+NOTHING_NEEDED = Needed()
 
 
 class CacheTransfer:
@@ -58,6 +61,7 @@ class CacheTransfer:
     Args:
         sources: where caches are imported from, the first one first.
         exports: where they are exported to, and how.
+        needed: what the result will be used for.
         inline: whether the image is to carry its cache.
     """
 
@@ -66,10 +70,12 @@ class CacheTransfer:
         sources: Sequence[CacheSource] = (),
         exports: Sequence[tuple[CacheExport, CacheDestination]] = (),
         *,
+        needed: Needed = NOTHING_NEEDED,
         inline: bool = False,
     ) -> None:
         self._sources = sources
         self._exports = exports
+        self._needed = needed
         self._inline = inline
         self._imported: ImportedCaches | None = None
         self._graphs: list[BuildGraph] = []
@@ -85,9 +91,7 @@ class CacheTransfer:
         self._graphs.append(graph)
         self._host = self._host or host
 
-    async def evaluate(
-        self, graph: BuildGraph, host: Host, sink: EventSink, run: Evaluate, *, needed: Needed
-    ) -> Results:
+    async def evaluate(self, graph: BuildGraph, host: Host, sink: EventSink, run: Evaluate) -> Results:
         """
         The results of a plan, with imported caches; started again when one of their layers is lost.
 
@@ -96,7 +100,6 @@ class CacheTransfer:
             host: the effects.
             sink: takes the events.
             run: runs the steps that are not cached.
-            needed: what the result will be used for.
 
         Raises:
             BuildError, ImageError: see `run`.
@@ -112,7 +115,7 @@ class CacheTransfer:
                 results = Recall(graph, view, sink).everything(graph)
                 if results is None:
                     results = await run(view, _quiet(sink, layers), _mounts(imported, host, sink))
-                await _settle(results, imported, layers, host, needed)
+                await _settle(results, imported, layers, host, self._needed)
             except CacheLost as lost:
                 sink(Notice("warning", f"{lost.message}; what needs it is built again"))
             else:

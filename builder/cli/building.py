@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oci_image.reference import Reference
 
@@ -20,15 +20,19 @@ from ..build import build as build_image
 from ..events import EventSink, Notice
 from ..host import Host
 from ..local import LocalStore
-from ..loop import drive
+from ..loop import drive, needs_loop
 from ..recorded import Watch, record
 from ..request import BuildRequest, BuildResult, ImageSet
+from .caching import open_caches
 from .granted import Granted
 from .progress.open import open_progress
 from .reentry import Entry
 from .report import report, summary
 from .settings import Settings
 from .wiring import open_host
+
+if TYPE_CHECKING:
+    from ..cachetransfer.transfer import CacheTransfer
 
 _T = TypeVar("_T")
 
@@ -121,7 +125,30 @@ async def _everything(
     granted: Granted,
 ) -> tuple[BuildResult, dict[str, Any], dict[str, str]]:
     """The result, what is told of it, and digests by the names that it was pushed to."""
-    result = await build_image(request, host, sink, secrets=granted.secrets, ssh=granted.ssh)
+    caches = open_caches(request, settings, store)
+    if caches is None or not caches.has_exports:
+        return await _delivered(request, host, store, settings, sink, granted=granted, caches=caches)
+    await needs_loop()
+    try:
+        done = await _delivered(request, host, store, settings, sink, granted=granted, caches=caches)
+    except Exception:
+        await caches.export(sink, failed=True)
+        raise
+    await caches.export(sink)
+    return done
+
+
+async def _delivered(
+    request: BuildRequest,
+    host: Host,
+    store: LocalStore,
+    settings: Settings,
+    sink: EventSink,
+    *,
+    granted: Granted,
+    caches: CacheTransfer | None,
+) -> tuple[BuildResult, dict[str, Any], dict[str, str]]:
+    result = await build_image(request, host, sink, secrets=granted.secrets, ssh=granted.ssh, caches=caches)
     if not request.outputs and not request.push:
         return result, _answer(result, result.made, result.tags), {}
     from .outputs import deliver, read_outputs

@@ -70,6 +70,24 @@ def add_granted(p: argparse.ArgumentParser) -> None:
     )
 
 
+def add_caches(p: argparse.ArgumentParser) -> None:
+    """``--cache-from`` and ``--cache-to``."""
+    p.add_argument(
+        "--cache-from",
+        action="append",
+        default=[],
+        metavar="NAME|type=TYPE[,KEY=VALUE]",
+        help="cache to import: a registry's (ref=NAME) or a local one (src=DIRECTORY)",
+    )
+    p.add_argument(
+        "--cache-to",
+        action="append",
+        default=[],
+        metavar="NAME|type=TYPE[,KEY=VALUE]",
+        help="where to export the cache: registry (ref=NAME), local (dest=DIRECTORY) or inline",
+    )
+
+
 def verb(name: str, description: str, *, usage: str = "", root: bool = True) -> argparse.ArgumentParser:
     """A parser for one verb."""
     parser = argparse.ArgumentParser(

@@ -38,7 +38,9 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
         return ""  # no part of any key, but what is wrong with them has to be told every time
     if len(args.platform) > 1 or "," in "".join(args.platform) or args.annotation or args.squash:
         return ""
-    if "BUILDKIT_MULTI_PLATFORM" in inputs.build_args:
+    if args.cache_from or args.cache_to:
+        return ""
+    if "BUILDKIT_MULTI_PLATFORM" in inputs.build_args or "BUILDKIT_INLINE_CACHE" in inputs.build_args:
         return ""
     try:
         ignored = ignore_file(inputs)

@@ -15,6 +15,8 @@ from .settings import Settings
 if TYPE_CHECKING:
     from oci_image.platform import Platform
 
+    from ..cachetransfer.options import CacheExport, CacheImport
+
 
 def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -> BuildRequest:
     """
@@ -40,7 +42,7 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         build_contexts=dict(_build_context(text) for text in args.build_context),
         labels=dict(_labels(args.label)),
         platforms=_platforms(args.platform),
-        as_index=_is_index(inputs.build_args),
+        as_index=_is_true("BUILDKIT_MULTI_PLATFORM", inputs.build_args),
         annotations=_annotations(args.annotation),
         squash=args.squash,
         no_cache=args.no_cache,
@@ -54,7 +56,27 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         outputs=_outputs(args.output),
         push=args.push,
         compression=args.compression,
+        cache_from=_imports(args.cache_from),
+        cache_to=_exports(args.cache_to, inputs.build_args),
     )
+
+
+def _imports(texts: list[str]) -> tuple[CacheImport, ...]:
+    if not texts:
+        return ()
+    from ..cachetransfer.options import read_imports
+
+    return read_imports(texts)
+
+
+def _exports(texts: list[str], build_args: Mapping[str, str]) -> tuple[CacheExport, ...]:
+    is_inline = _is_true("BUILDKIT_INLINE_CACHE", build_args)
+    if not texts and not is_inline:
+        return ()
+    from ..cachetransfer.options import inline_export, read_exports
+
+    exports = read_exports(texts)
+    return (*exports, inline_export()) if is_inline else exports
 
 
 def _labels(texts: list[str]) -> list[tuple[str, str]]:
@@ -113,9 +135,9 @@ def _outputs(texts: list[str]) -> tuple[Output, ...]:
     return tuple(parse_output(text) for text in texts if text)
 
 
-def _is_index(build_args: Mapping[str, str]) -> bool:
-    """Whether an index is asked for, as BuildKit's argument does it."""
-    text = build_args.get("BUILDKIT_MULTI_PLATFORM", "")
+def _is_true(name: str, build_args: Mapping[str, str]) -> bool:
+    """Whether something is asked for by an argument of BuildKit."""
+    text = build_args.get(name, "")
     if not text:
         return False
     from dockerfile_grammar.golang import parse_bool
@@ -123,7 +145,7 @@ def _is_index(build_args: Mapping[str, str]) -> bool:
     try:
         return parse_bool(text)
     except ValueError as problem:
-        raise InvalidOption(f"--build-arg BUILDKIT_MULTI_PLATFORM={text}: {problem}") from problem
+        raise InvalidOption(f"--build-arg {name}={text}: {problem}") from problem
 
 
 def parse_epoch(text: str | None) -> int | None:

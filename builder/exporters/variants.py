@@ -128,7 +128,7 @@ def _unpack(layer: Layer, host: Host) -> int:
 
 
 def _described(image: Image, annotations: dict[str, str], host: Host, *, docker: bool) -> Image:
-    """The image with these annotations and a family of media types, in the store."""
+    """The image with these annotations beside its own and a family of media types, in the store."""
     value, config = image.manifest.value, image.config
     if docker:
         config = replace(config, descriptor=replace(config.descriptor, media_type=mediatypes.DOCKER_CONFIG))
@@ -138,7 +138,7 @@ def _described(image: Image, annotations: dict[str, str], host: Host, *, docker:
             config=config.descriptor,
             layers=tuple(map(_docker_layer, value.layers)),
         )
-    value = replace(value, annotations=annotations)
+    value = replace(value, annotations={**value.annotations, **annotations})
     if value == image.manifest.value and dict(value.annotations) == dict(image.manifest.value.annotations):
         manifest = image.manifest
     else:

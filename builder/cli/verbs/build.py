@@ -15,7 +15,7 @@ DESCRIPTION = "Build an image from a Dockerfile and a build context."
 
 def parser() -> argparse.ArgumentParser:
     """The options of the verb."""
-    from ..options import add_granted, add_progress, add_root, formatter
+    from ..options import add_caches, add_granted, add_progress, add_root, formatter
 
     p = argparse.ArgumentParser(
         prog="pybuild", usage="pybuild [OPTIONS] CONTEXT", description=DESCRIPTION, formatter_class=formatter
@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         help="network of RUN: default, none, host or private",
     )
     add_granted(p)
+    add_caches(p)
     add_progress(p)
     p.add_argument("--iidfile", metavar="FILE", help="write the image ID to the file")
     p.add_argument("--metadata-file", metavar="FILE", help="write digests as JSON to the file")
