@@ -21,7 +21,18 @@ from ..protocol import routes
 from ..protocol.challenges import Scope, repository_scope
 from ..protocol.errors import ErrorCode
 from ..protocol.routes import Resource
-from . import blobs, forwarded, lifecycle, manifests, monitoring, page_routes, referrers, tags, uploads
+from . import (
+    blobs,
+    forwarded,
+    lifecycle,
+    manifests,
+    mirroring,
+    monitoring,
+    page_routes,
+    referrers,
+    tags,
+    uploads,
+)
 from .access import open_access
 from .announcing import announce
 from .auth import Authenticator, Caller
@@ -31,6 +42,7 @@ from .marks import CALLER, ROUTE
 from .metadata import MetadataCache
 from .metrics import Metrics
 from .middleware import add_headers, answer_errors
+from .mirror.upstream import OpenUpstream
 from .ratelimit import RateLimit
 from .requests import Call, check_repository
 from .state import STATE, ServerState
@@ -78,7 +90,11 @@ _READING = ("GET", "HEAD")
 
 
 def create_app(
-    config: RegistryConfig, store: RegistryStore, *, authenticator: Authenticator | None = None
+    config: RegistryConfig,
+    store: RegistryStore,
+    *,
+    authenticator: Authenticator | None = None,
+    upstreams: OpenUpstream | None = None,
 ) -> web.Application:
     """
     The application of a registry server.
@@ -89,6 +105,7 @@ def create_app(
         config: the settings; where to listen and TLS are the concern of `serve`.
         store: where content is kept.
         authenticator: takes the place of the one that the settings ask for.
+        upstreams: leads to the registries behind mirrors (`registry.upstreams`).
 
     Raises:
         InvalidConfiguration: the settings for authentication cannot be used.
@@ -114,6 +131,7 @@ def create_app(
     app.cleanup_ctx.append(lifecycle.background)
     if state.outbox is not None:
         app.cleanup_ctx.append(state.outbox.delivering)
+    mirroring.add_mirrors(app, config, upstreams)
     monitoring.add_routes(app)
     if config.page and authenticator is None:
         page_routes.add_routes(app)
@@ -184,9 +202,15 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     state = request.app[STATE]
     _check_policy(state, route.resource, request, handlers)
     with state.running.one():
-        caller = await _admit(state, request, _needed(route, method))
-        call = Call(request=request, state=state, route=route, caller=caller)
-        answer = await handler(call)
+        errand = await mirroring.find(request, route)
+        if errand is None:
+            caller = await _admit(state, request, _needed(route, method))
+            call = Call(request=request, state=state, route=route, caller=caller)
+            answer = await handler(call)
+        else:
+            caller = await _admit(state, request, await mirroring.needed(request, errand, _needed))
+            call = Call(request=request, state=state, route=errand.route, caller=caller)
+            answer = await mirroring.answer(call, errand, handler)
         await announce(call, answer)
         return answer
 

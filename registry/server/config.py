@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..errors import InvalidConfiguration
 from .forwarded import is_base_path
+from .mirror.settings import Mirror, check_mirrors
 from .policies import Policy
 from .rights import Rule, check_pattern
 
@@ -178,6 +179,7 @@ class RegistryConfig:
         scrub_interval: seconds between verifications of everything; 0 for none.
         scrub_rate: bytes that these read in a second.
         policies: immutable tags, retention and quotas by repository.
+        mirrors: other registries whose content is had here as well.
         drain_seconds: how long running requests may take to finish when the server stops.
     """
 
@@ -216,9 +218,11 @@ class RegistryConfig:
     scrub_interval: float = 0.0
     scrub_rate: float = 50e6
     policies: tuple[Policy, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
     drain_seconds: float = 10.0
 
     def __post_init__(self) -> None:
+        check_mirrors(self.mirrors)
         if not 0 <= self.port <= 65535:
             raise InvalidConfiguration(f"invalid port {self.port}")
         if self.manifest_limit < MANIFEST_LIMIT:

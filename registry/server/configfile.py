@@ -25,6 +25,7 @@ from .config import (
     Webhook,
 )
 from .configschema import ENVIRONMENT_PREFIX, SECTIONS, TABLES, Setting, variable
+from .mirror.settings import Mirror
 from .policies import Policy
 from .rights import Rule
 
@@ -233,9 +234,13 @@ def _build(
             "[auth] anonymous_pull has no meaning beside [[rights]]",
             hint="write a rule with anonymous = true instead",
         )
+    mirrors = tuple(_row(Mirror, row) for row in tables["mirror"])
+    policies = tuple(_row(Policy, row) for row in tables["policies"])
     return RegistryConfig(
         **chosen,
-        policies=tuple(_row(Policy, row) for row in tables["policies"]),
+        # A policy of the file comes first, and so takes the place of what the mirror says of its space.
+        policies=policies + tuple(mirror.policy for mirror in mirrors if mirror.policy is not None),
+        mirrors=mirrors,
         webhooks=tuple(_row(Webhook, row) for row in tables["webhooks"]),
         auth=_build_auth(values["auth"], tables["auth.issuers"]),
         tls=TlsFiles(**values["tls"]) if values["tls"] else None,

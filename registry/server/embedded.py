@@ -14,6 +14,7 @@ from types import TracebackType
 
 from ..errors import RegistryError
 from .config import RegistryConfig
+from .mirror.upstream import OpenUpstream
 from .serve import listening, open_store
 from .store.base import RegistryStore
 
@@ -30,6 +31,7 @@ class Registry:
         config: the settings; by default any free port of the loopback address and content in memory.
         root: directory of the content, in place of that of the settings.
         store: where content is kept; by default what the settings ask for. The caller closes it.
+        upstreams: leads to the registries behind mirrors (`registry.upstreams`).
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class Registry:
         *,
         root: str | None = None,
         store: RegistryStore | None = None,
+        upstreams: OpenUpstream | None = None,
     ) -> None:
         chosen = config or RegistryConfig(port=0, drain_seconds=0.5)
         self._config = chosen if root is None else replace(chosen, root=root)
         self._store = store
+        self._upstreams = upstreams
         self._started = threading.Event()
         self._problem: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +102,7 @@ class Registry:
         self._stop = asyncio.Event()
         store = self._store if self._store is not None else open_store(self._config)
         try:
-            async with listening(self._config, store) as url:
+            async with listening(self._config, store, self._upstreams) as url:
                 self.url = url
                 self._started.set()
                 await self._stop.wait()

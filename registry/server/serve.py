@@ -19,6 +19,7 @@ from ..errors import InvalidConfiguration
 from .access import open_access
 from .app import create_app
 from .config import RegistryConfig
+from .mirror.upstream import OpenUpstream
 from .state import STATE, ServerState
 from .store.base import RegistryStore
 from .store.memory import MemoryStore
@@ -58,7 +59,9 @@ def verify(config: RegistryConfig) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(config: RegistryConfig, store: RegistryStore) -> AsyncIterator[str]:
+async def listening(
+    config: RegistryConfig, store: RegistryStore, upstreams: OpenUpstream | None = None
+) -> AsyncIterator[str]:
     """
     Accept connections within the block, whose value is the URL of the server; then drain.
 
@@ -71,7 +74,7 @@ async def listening(config: RegistryConfig, store: RegistryStore) -> AsyncIterat
 
         reloaded = tls.ReloadedContext(config.tls)
         context, refresh = reloaded.context, reloaded.refresh
-    app = create_app(config, store)
+    app = create_app(config, store, upstreams=upstreams)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -130,13 +133,16 @@ def _url(config: RegistryConfig, port: int) -> str:
     return f"{'https' if config.tls else 'http'}://{host}:{port}"
 
 
-async def serve(config: RegistryConfig, *, ready: Callable[[str], None]) -> None:
+async def serve(
+    config: RegistryConfig, *, ready: Callable[[str], None], upstreams: OpenUpstream | None = None
+) -> None:
     """
     Serve until SIGTERM or SIGINT.
 
     Args:
         config: the settings.
         ready: called with the URL of the server once it accepts connections.
+        upstreams: leads to the registries behind mirrors (`registry.upstreams`).
 
     Raises:
         InvalidConfiguration: the server cannot start with these settings.
@@ -148,7 +154,7 @@ async def serve(config: RegistryConfig, *, ready: Callable[[str], None]) -> None
     try:
         for number in signals:
             loop.add_signal_handler(number, stop.set)
-        async with listening(config, store) as url:
+        async with listening(config, store, upstreams) as url:
             ready(url)
             await stop.wait()
     finally:

@@ -9,7 +9,7 @@ import sys
 
 from ...errors import InvalidOption
 from ..options import verb
-from ..settings import Settings
+from ..settings import VERSION, Settings
 from . import registry_maintenance
 
 
@@ -43,11 +43,23 @@ def main(arguments: list[str]) -> int:
     config = load(args.config or "", environment=os.environ, flags=_flags(args), default_root=_default_root())
     if args.verify:
         verify(config)
+        if config.mirrors:
+            from registry.upstreams import check
+
+            check(config.mirrors, os.environ)
         print(f"{args.config or 'the settings'}: ok")
         return 0
     if config.access_log != "off":
         _log_accesses(config.access_log)
-    asyncio.run(serve(config, ready=lambda url: _ready(url, config.root)))
+    client = None
+    if config.mirrors:
+        from registry.upstreams import upstreams
+
+        said = Settings.read()
+        client = upstreams(
+            said.environment, user_agent=f"pybuild/{VERSION}", proxies=said.proxies, no_proxy=said.no_proxy
+        )
+    asyncio.run(serve(config, ready=lambda url: _ready(url, config.root), upstreams=client))
     return 0
 
 

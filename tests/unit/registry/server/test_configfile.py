@@ -265,7 +265,7 @@ def test_every_setting_is_in_the_reference():
 def test_every_field_has_a_setting():
     """What a server can be told in Python, it can be told in a file."""
     direct = {setting.field for settings in SECTIONS.values() for setting in settings if setting.field}
-    built = {"host", "port", "auth", "tls", "rights", "groups", "policies", "webhooks"}
+    built = {"host", "port", "auth", "tls", "rights", "groups", "policies", "webhooks", "mirrors"}
     fields = {field.name for field in dataclasses.fields(RegistryConfig)}
     assert direct | built == fields
 

@@ -1,0 +1,155 @@
+"""Whose rules hold for mirrored content, what becomes of it, and what is counted."""
+
+import base64
+import os
+import re
+
+import bcrypt
+import pytest
+
+from oci_image.digest import Digest
+from registry.errors import InvalidConfiguration
+from registry.server.app import create_app
+from registry.server.config import RegistryConfig, TokenAuth
+from registry.server.gc import Collector
+from registry.server.mirror.settings import Mirror
+from registry.server.policies import Policy
+from registry.server.rights import Rule
+from registry.server.store.memory import MemoryStore
+from tests.contract.mirror.farside import digest_of, until
+
+LAYER = os.urandom(600_000)
+NAME = "docker.io/library/app"
+
+
+@pytest.mark.parametrize("store", ["filesystem"], indirect=True)
+async def test_what_does_not_fit_is_delivered_and_not_kept(start, far, store):
+    """A quota is about space, not about who may have what."""
+    far.image("library/app", "1", LAYER, b"small")
+    policy = Policy(repositories="docker.io/**", quota=100_000)
+    client = await start(server={"policies": (policy,)})
+    assert (await client.get(f"/v2/{NAME}/manifests/1")).status == 200
+
+    for _ in range(2):
+        answer = await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")
+        assert (await answer.read()) == LAYER
+    assert far.count("GET", "/blobs/") == 2
+    assert store.blobs.stat(NAME, Digest.parse(digest_of(LAYER))) is None
+    assert (await client.get(f"/v2/{NAME}/blobs/{digest_of(b'small')}")).status == 200
+    assert store.blobs.stat(NAME, Digest.parse(digest_of(b"small"))) == 5
+    assert os.listdir(store.layout.temporary) == []
+
+
+@pytest.mark.parametrize("store", ["filesystem"], indirect=True)
+async def test_mirrored_content_is_collected(start, far, store):
+    """What nobody used for a while goes, and comes again when it is asked for."""
+    digest = far.image("library/app", "1", LAYER)
+    client = await start()
+    assert (await client.get(f"/v2/{NAME}/manifests/{digest}")).status == 200
+    assert (await (await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")).read()) == LAYER
+    await until(lambda: store.blobs.stat(NAME, Digest.parse(digest_of(LAYER))) is not None)
+
+    report = Collector(store, grace=-1.0, undelete=0.0).collect()
+    assert {item.kind for item in report.deletions} >= {"manifest", "blob"}
+    await client.close()
+    again = await start()
+    assert (await again.get(f"/v2/{NAME}/manifests/{digest}")).status == 200
+    assert (await (await again.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")).read()) == LAYER
+
+
+def test_limits_become_a_policy():
+    """One of the settings' own comes first."""
+    assert Mirror(prefix="docker.io").policy is None
+    assert Mirror(prefix="docker.io", quota=5, max_idle=7.0).policy == Policy(
+        repositories="docker.io/**", quota=5, max_idle=7.0
+    )
+
+
+async def test_mirrors_need_a_client():
+    """A server that was not given one says so at the start."""
+    with pytest.raises(InvalidConfiguration, match="need a client"):
+        create_app(RegistryConfig(mirrors=(Mirror(prefix="docker.io"),)), MemoryStore())
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """Ann may have everything of the mirror, bob nothing; both may pull what dockerd calls library."""
+    users = tmp_path / "users"
+    users.write_text(
+        "".join(f"{name}:{bcrypt.hashpw(b'x', bcrypt.gensalt(4)).decode()}\n" for name in ("ann", "bob"))
+    )
+    rules = (
+        Rule(repositories="docker.io/**", allow=("pull",), users=("ann",)),
+        Rule(repositories="library/**", allow=("pull",), users=("*",)),
+    )
+    return {"auth": TokenAuth(htpasswd=str(users)), "rights": rules}
+
+
+@pytest.mark.parametrize(
+    ("user", "scope", "path", "status"),
+    [
+        ("ann", NAME, f"{NAME}/manifests/1", 200),
+        ("ann", NAME, "library/app/manifests/1?ns=docker.io", 200),
+        ("ann", NAME, "library/app/manifests/1", 200),
+        ("ann", "library/app", "library/app/manifests/1", 200),
+        ("ann", "library/app", f"{NAME}/manifests/1", 401),
+        ("bob", NAME, f"{NAME}/manifests/1", 403),
+        ("bob", NAME, "library/app/manifests/1?ns=docker.io", 403),
+        ("bob", "library/app", "library/app/manifests/1", 403),
+        (None, NAME, "library/app/manifests/1", 401),
+    ],
+)
+async def test_rights_are_those_of_the_kept_name(start, far, guarded, user, scope, path, status):
+    """Whatever name a client uses, and whatever its token was asked for."""
+    far.image("library/app", "1")
+    client = await start(default=True, server=guarded)
+    fields = {}
+    if user is not None:
+        query = {"service": "registry", "scope": f"repository:{scope}:pull"}
+        token = await client.get("/token", params=query, headers=_basic(user))
+        fields["Authorization"] = f"Bearer {(await token.json())['token']}"
+
+    answer = await client.get(f"/v2/{path}", headers=fields)
+    assert answer.status == status
+    if status == 401:
+        assert f'scope="repository:{NAME}:pull"' in answer.headers["WWW-Authenticate"]
+    if status != 200:
+        assert far.asked == []
+
+
+def _basic(user):
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:x".encode()).decode()}
+
+
+async def test_figures(start, far):
+    """Every answer is a hit, a miss, stale, missing or failed; questions to the upstream are counted."""
+    far.image("library/app", "1", LAYER)
+    client = await start(tag_ttl=0, server={"metrics": True, "metrics_public": True})
+    path = f"/v2/{NAME}/manifests/1"
+    assert (await client.get(path)).status == 200
+    assert (await client.get(path)).status == 200
+    assert (await client.get(f"/v2/{NAME}/manifests/2")).status == 404
+    await (await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")).read()
+    far.broken = (500, {})
+    assert (await client.get(path)).status == 200
+    assert (await client.get(f"/v2/{NAME}/manifests/3")).status == 503
+
+    text = await (await client.get("/metrics")).text()
+    line = r'^pybuild_registry_mirror_requests_total\{mirror="docker.io",result="(\w+)"\} (\S+)'
+    found = dict(re.findall(line, text, re.MULTILINE))
+    assert found == {"hit": "1.0", "miss": "2.0", "missing": "1.0", "stale": "1.0", "failed": "1.0"}
+    assert f'mirror_upstream_bytes_total{{mirror="docker.io"}} {float(len(LAYER))}' in text
+    assert 'mirror_upstream_requests_total{mirror="docker.io",outcome="broken"} 2.0' in text
+
+
+async def test_deliveries_leave_nothing_behind(start, far, store):
+    """Neither files nor uploads, whether they were right or wrong."""
+    far.image("library/app", "1", LAYER)
+    far.lies.add(digest_of(LAYER))
+    client = await start()
+    with pytest.raises(Exception, match=r"payload|closed|reset"):
+        await (await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")).read()
+    assert (await client.get(f"/v2/{NAME}/blobs/{digest_of(b'none')}")).status == 404
+    assert store.uploads.count() == 0
+    if hasattr(store, "layout"):
+        await until(lambda: os.listdir(store.layout.temporary) == [])
