@@ -223,4 +223,5 @@ def _finished(
         steps=results.steps,
         cached=results.cached,
         warnings=graph.warnings,
+        epoch=graph.epoch,
     )

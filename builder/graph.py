@@ -94,10 +94,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildGraph:
-    """The plan: targets, and for people the steps in the order of the Dockerfile."""
+    """
+    The plan: targets, and for people the steps in the order of the Dockerfile.
+
+    `epoch` is the time of files and images, if somebody asked for one.
+    """
 
     targets: tuple[Target, ...]
     warnings: tuple[str, ...] = ()
+    epoch: int | None = None
 
     def steps(self) -> Iterator[Step]:
         """Every step that the targets need, inputs before the steps that use them, each once."""
@@ -126,6 +131,7 @@ def joined(graphs: Sequence[BuildGraph]) -> BuildGraph:
     return BuildGraph(
         targets=tuple(target for graph in graphs for target in graph.targets),
         warnings=tuple(dict.fromkeys(warning for graph in graphs for warning in graph.warnings)),
+        epoch=graphs[0].epoch,
     )
 
 

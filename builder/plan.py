@@ -23,12 +23,13 @@ from oci_image.platform import Platform, local_platform
 
 from .checks import check_options, check_plan, check_text
 from .context import BuildContext
+from .epochs import VARIABLE, Epochs
 from .errors import BuildError, ChecksFailed
 from .graph import BuildGraph, Origin, Step, Target
 from .host import Resolver
 from .loop import needs_loop
 from .lowering import files, metadata, run  # noqa: F401 - they register their lowerings
-from .lowering.arguments import epoch_of, global_arguments, unconsumed
+from .lowering.arguments import global_arguments, unconsumed
 from .lowering.base import Start, empty_state, image_state, stage_state
 from .lowering.dispatch import lower
 from .lowering.state import Scope, StageState
@@ -82,6 +83,7 @@ async def plan(
     )
     try:
         target = planner.stages.target(request.target)
+        await planner.find_epoch(remotes)
         await planner.reach(target, resolver)
         planner.check()
         graph = await planner.graph(target, remotes)
@@ -117,7 +119,7 @@ class _Planner:
             dockerfile, request.build_args, target=target_name, platform=platform, build=build_platform
         )
         check_text(dockerfile, self.linter, self._global_args, platform=platform, build=build_platform)
-        self._epoch, self._epoch_given = epoch_of(request, self._global_args)
+        self._epoch, self._epoch_given = request.effective_epoch, request.epoch is not None
         self.stages = Stages(dockerfile, self._global_args, platform, named)
         self._images: dict[ImageNeed, Image] = {}
         self._plans: dict[int, StagePlan] = {}
@@ -128,6 +130,22 @@ class _Planner:
     def findings(self) -> tuple[str, ...]:
         """What the build checks found so far."""
         return tuple(map(str, self.linter.findings))
+
+    async def find_epoch(self, remotes: Remotes | None) -> None:
+        """Find the time that files and images get, and let the ARGs of it have it as a number."""
+        if self._request.epoch is not None:
+            return
+        epochs = Epochs(self._dockerfile, self._request, self._global_args, self._contexts, remotes)
+        found, seconds = await epochs.find()
+        if not found:
+            return
+        arguments = {name: value for name, value in self._request.build_args.items() if name != VARIABLE}
+        self._global_args.pop(VARIABLE, None)
+        if seconds is not None:
+            self._epoch, self._epoch_given = seconds, True
+            self._global_args[VARIABLE] = str(seconds)
+            arguments |= {VARIABLE: str(seconds)} if VARIABLE in self._request.build_args else {}
+        self._request = replace(self._request, build_args=arguments, epoch=seconds)
 
     async def reach(self, target: Stage, resolver: Resolver) -> None:
         """Find the stages that the target needs, and resolve their images: all that are known at once."""
@@ -221,6 +239,7 @@ class _Planner:
         return BuildGraph(
             targets=(Target(name=name, head=state.head, config=state.config, platform=self._platform),),
             warnings=tuple(dict.fromkeys(warnings)),
+            epoch=self._epoch if self._epoch_given else None,
         )
 
     async def _lower_stage(self, plan: StagePlan, remotes: Remotes | None) -> StageState:

@@ -154,9 +154,9 @@ class BuildResult:
     What a build made.
 
     `pushed` maps each pushed name to the digest of its manifest; `steps` counts all steps, `cached` those
-    whose earlier result was reused. `looked` is what the plan depends on in the build context; `recalled` the
-    steps that an equal build would report as cached now, None when it would have to run, ask or fetch
-    something.
+    whose earlier result was reused. `epoch` is the time of files and images, if one was asked for. `looked`
+    is what the plan depends on in the build context; `recalled` the steps that an equal build would report
+    as cached now, None when it would have to run, ask or fetch something.
     """
 
     made: ImageSet
@@ -165,6 +165,7 @@ class BuildResult:
     steps: int = 0
     cached: int = 0
     warnings: tuple[str, ...] = ()
+    epoch: int | None = None
     looked: Looked | None = field(default=None, compare=False, repr=False)
     recalled: tuple[Step, ...] | None = field(default=None, compare=False, repr=False)
 

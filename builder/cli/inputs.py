@@ -22,10 +22,11 @@ class Inputs:
     """
     A context directory and a Dockerfile; no dataclass, whose machinery takes longer to load than a replay.
 
-    `name` is how messages call the Dockerfile, `path` where it is (None for standard input).
+    `name` is how messages call the Dockerfile, `path` where it is (None for standard input). `context_time`
+    is the time of a context that is no directory here, in Unix seconds.
     """
 
-    __slots__ = ("build_args", "context", "dockerfile", "name", "path")
+    __slots__ = ("build_args", "context", "context_time", "dockerfile", "name", "path")
 
     def __init__(
         self, context: str, dockerfile: bytes, name: str, path: str | None, build_args: dict[str, str]
@@ -35,6 +36,7 @@ class Inputs:
         self.name = name
         self.path = path
         self.build_args = build_args
+        self.context_time: int | None = None
 
 
 def read_inputs(args: argparse.Namespace, environment: Mapping[str, str]) -> Inputs:

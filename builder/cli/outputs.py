@@ -81,6 +81,7 @@ async def deliver(
         BuildError: one cannot be done; those before it are.
         RegistryError: a registry refused, or cannot be reached.
     """
+    request = replace(request, epoch=result.epoch)
     delivered = Delivered(made=result.made, names=list(request.tags))
     pushes: list[tuple[ExportOptions, ImageSet, tuple[Reference, ...]]] = []
     for options in outputs:

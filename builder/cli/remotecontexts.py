@@ -53,28 +53,59 @@ def fetched_inputs(
     ):
         fetcher = Fetcher(host, progress, {})
         try:
-            found = _found(args, fetcher, environment)
+            found, seconds = _found(args, fetcher, environment)
         except BaseException:
             fetcher.close()
             raise
     try:
-        yield _inputs(found, fetcher, args, environment)
+        inputs = _inputs(found, fetcher, args, environment)
+        inputs.context_time = seconds
+        yield inputs
     finally:
         fetcher.close()
 
 
-def _found(args: argparse.Namespace, fetcher: Fetcher, environment: Mapping[str, str]) -> str | bytes:
-    """The directory of a context, or the bytes of a Dockerfile."""
+def _found(
+    args: argparse.Namespace, fetcher: Fetcher, environment: Mapping[str, str]
+) -> tuple[str | bytes, int | None]:
+    """The directory of a context, or the bytes of a Dockerfile; and its time."""
     import asyncio
 
     if args.context == _STDIN:
-        return _opened(sys.stdin.buffer, fetcher, "standard input")
-    if parse_git(args.context, context=True) is not None:
+        found = _opened(sys.stdin.buffer, fetcher, "standard input")
+        wanted = isinstance(found, str) and _wants_time(found, args, environment)
+        return found, _newest(sys.stdin.buffer) if wanted else None
+    git = parse_git(args.context, context=True)
+    if git is not None:
         keep = build_args(args.build_arg, environment).get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "")
-        return asyncio.run(fetcher.directory_of(args.context, keep_git_dir=keep.lower() in ("1", "true")))
-    file = asyncio.run(fetcher.fetch_file(UrlSource(url=args.context)))
+        directory = fetcher.directory_of(args.context, keep_git_dir=keep.lower() in ("1", "true"))
+        return asyncio.run(directory), asyncio.run(fetcher.time_of(git))
+    source = UrlSource(url=args.context)
+    file = asyncio.run(fetcher.fetch_file(source))
     with fetcher.open_blob(file.digest) as stream:
-        return _opened(stream, fetcher, without_credentials(args.context))
+        found = _opened(stream, fetcher, without_credentials(args.context))
+    wanted = isinstance(found, str) and _wants_time(found, args, environment)
+    return found, asyncio.run(fetcher.time_of(source)) if wanted else None
+
+
+def _wants_time(directory: str, args: argparse.Namespace, environment: Mapping[str, str]) -> bool:
+    """Whether anything may ask for the time of an archive, which has to be read once more for it."""
+    name = "SOURCE_DATE_EPOCH"
+    values = {**environment, **build_args(args.build_arg, environment)}
+    if name in values:
+        return values[name] == "context"
+    try:
+        with open(os.path.join(directory, args.file or "Dockerfile"), "rb") as stream:
+            return name.encode() in stream.read(DOCKERFILE_LIMIT)
+    except OSError:
+        return True
+
+
+def _newest(stream: BinaryIO) -> int | None:
+    from ..sources.archives import newest_entry
+
+    stream.seek(0)
+    return newest_entry(stream)
 
 
 def _opened(stream: BinaryIO, fetcher: Fetcher, name: str) -> str | bytes:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ..cachetransfer.options import CacheExport, CacheImport
 
+_EPOCH = "SOURCE_DATE_EPOCH"
+
 
 def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -> BuildRequest:
     """
@@ -30,7 +32,10 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
 
     if args.network not in ("default", "none", "host", "private"):
         raise InvalidOption(f"--network {args.network}: expected default, none, host or private")
-    epoch = inputs.build_args.get("SOURCE_DATE_EPOCH") or settings.source_date_epoch
+    build_args = inputs.build_args
+    if _EPOCH not in build_args and settings.source_date_epoch:
+        build_args = {**build_args, _EPOCH: settings.source_date_epoch}
+    epoch = build_args.get(_EPOCH, "")
     return BuildRequest(
         context=inputs.context,
         dockerfile=inputs.dockerfile,
@@ -38,7 +43,7 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         dockerfile_path=inputs.path,
         tags=tuple(Reference.parse(text) for text in args.tag),
         target=args.target,
-        build_args=inputs.build_args,
+        build_args=build_args,
         build_contexts=dict(_build_context(text) for text in args.build_context),
         labels=dict(_labels(args.label)),
         platforms=_platforms(args.platform),
@@ -52,7 +57,9 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         add_hosts=read_hosts(args.add_host),
         bounds=read_bounds(args),
         entitlements=read_entitlements(args.allow),
-        epoch=parse_epoch(epoch),
+        # A word stands for a time that only planning finds.
+        epoch=parse_epoch(epoch) if epoch[:1].isdigit() else None,
+        context_time=inputs.context_time,
         outputs=_outputs(args.output),
         push=args.push,
         compression=args.compression,

@@ -1,5 +1,5 @@
 """
-The ARGs outside of stages: predefined ones, those in front of the first FROM, and the epoch.
+The ARGs outside of stages: predefined ones, and those in front of the first FROM.
 
 They are visible in FROM lines only; a stage declares what it wants with an ARG of its own. Governing text:
 "Automatic platform ARGs in the global scope" in the Dockerfile reference.
@@ -14,9 +14,6 @@ from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.instructions import Arg, Onbuild
 from dockerfile_grammar.parser import Dockerfile
 from oci_image.platform import Platform
-
-from ..errors import InvalidOption, Unsupported
-from ..request import BuildRequest
 
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
@@ -67,30 +64,6 @@ def global_arguments(
 def _platform_arguments(side: str, platform: Platform) -> dict[str, str]:
     values = (*(str(platform), platform.os, platform.os_version, platform.architecture, platform.variant),)
     return {f"{side}{part}": value for part, value in zip(_PLATFORM_PARTS, values, strict=True)}
-
-
-def epoch_of(request: BuildRequest, global_args: Mapping[str, str]) -> tuple[int, bool]:
-    """
-    The time that files and images get, and whether somebody asked for it.
-
-    Raises:
-        InvalidOption: SOURCE_DATE_EPOCH is no number.
-        Unsupported: it is one of the words that stand for a time found elsewhere.
-    """
-    if request.epoch is not None:
-        return request.epoch, True
-    given = request.build_args.get(EPOCH_VARIABLE) or global_args.get(EPOCH_VARIABLE)
-    if not given:
-        return request.effective_epoch, False
-    if given == "context":
-        raise Unsupported(
-            f"{EPOCH_VARIABLE}=context is not supported", hint="give the seconds since 1970 as a number"
-        )
-    if not (given.isascii() and given.isdecimal()):
-        raise InvalidOption(
-            f"invalid {EPOCH_VARIABLE}: {given}", hint="give the seconds since 1970 as a number"
-        )
-    return int(given), True
 
 
 def unconsumed(dockerfile: Dockerfile, build_args: Mapping[str, str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from oci_image.layer.apply import apply_layer
 from oci_image.layer.compression import open_decompressed, sniff
-from oci_image.layer.read import is_tar
+from oci_image.layer.read import LayerReader, is_tar
 
 _HEADER = 512
 
@@ -34,3 +34,14 @@ def unpack_context(stream: BinaryIO, directory: str, *, user_namespace: bool) ->
             on_chown_refused=lambda *_: None,
             on_device_refused=lambda _: None,
         )
+
+
+def newest_entry(stream: BinaryIO) -> int | None:
+    """
+    The latest time of a member of an archive, in Unix seconds; None for an empty one (blocking).
+
+    Raises:
+        UnsafeLayer: the archive is broken, or breaks a rule.
+    """
+    with open_decompressed(stream) as plain:
+        return max((entry.mtime for entry, _ in LayerReader(plain)), default=None)

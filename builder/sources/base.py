@@ -59,3 +59,11 @@ class Remotes(Protocol):
             BuildError: it is not to be had.
         """
         ...
+
+    async def time_of(self, source: UrlSource | GitSource) -> int | None:
+        """
+        The time of something that was fetched, in Unix seconds; None where nothing tells one.
+
+        A commit has its own, a file that of the server, and without it an archive that of its newest member.
+        """
+        ...

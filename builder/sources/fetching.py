@@ -55,6 +55,7 @@ class Fetcher:
         self._opened: Scratch | None = None
         self._files: dict[UrlSource, FetchedFile] = {}
         self._directories: dict[GitSource, str] = {}
+        self._commits: dict[GitSource, int] = {}
 
     def file(self, source: UrlSource) -> FetchedFile:
         """The file behind a URL."""
@@ -119,6 +120,31 @@ class Fetcher:
 
         return await in_thread(unpack)
 
+    async def time_of(self, source: UrlSource | GitSource) -> int | None:
+        """
+        The time of what was fetched, in Unix seconds: of the commit, or by the server, or within an archive.
+
+        Raises:
+            ImageError: an archive is broken.
+        """
+        if isinstance(source, GitSource):
+            return self._commits.get(replace(source, keep_git_dir=None))
+        file = self._files[source]
+        if file.mtime is not None:
+            return file.mtime
+        from ..perform.base import in_thread
+
+        return await in_thread(self._newest, file.digest)
+
+    def _newest(self, digest: Digest) -> int | None:
+        from .archives import is_archive, newest_entry
+
+        with self.open_blob(digest) as stream:
+            if not is_archive(stream.read(512)):
+                return None
+        with self.open_blob(digest) as stream:
+            return newest_entry(stream)
+
     def open_blob(self, digest: Digest) -> BinaryIO:
         """The content of a file that was fetched; the caller closes it."""
         return self._host.blobs.open(digest)
@@ -154,7 +180,7 @@ class Fetcher:
         place = self._scratch.new_path("git")
 
         def work(_: Callable[[int, int], None]) -> str:
-            check_out(
+            commit = check_out(
                 source,
                 place,
                 self._host.state,
@@ -162,6 +188,7 @@ class Fetcher:
                 environment=self._host.network.environment,
                 checkpoint=checkpoint,
             )
+            self._commits[replace(source, keep_git_dir=None)] = commit.time
             return inside(place, source)
 
         return await self._task(f"fetching {source.shown}", work)

@@ -18,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from oci_image.digest import Digest
@@ -32,6 +33,14 @@ _MAYBE_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _PROTOCOLS = "http:https:git:ssh"
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The full name of a commit, and when it was made in Unix seconds."""
+
+    name: str
+    time: int
+
+
 def check_out(
     source: GitSource,
     directory: str,
@@ -40,9 +49,9 @@ def check_out(
     keep_git_dir: bool,
     environment: Mapping[str, str],
     checkpoint: Callable[[], None],
-) -> str:
+) -> Commit:
     """
-    Check out into a directory that does not exist yet; returns the full name of the commit.
+    Check out into a directory that does not exist yet; returns which commit it was.
 
     Raises:
         BuildError: there is no git, no such repository, ref or directory, or another commit than asked for.
@@ -56,6 +65,7 @@ def check_out(
                 f"{source.shown}: expected the commit to be {source.checksum}, it is {commit}",
             )
         _check_out(git, source, repository, directory, commit)
+        seconds = git(repository, "show", "-s", "--format=%ct", commit).strip()
     if keep_git_dir:
         _tidy(git, directory)
     else:
@@ -65,7 +75,7 @@ def check_out(
                 remove_tree(os.path.join(folder, ".git"))
             elif ".git" in files and os.path.isfile(os.path.join(folder, ".git")):
                 os.unlink(os.path.join(folder, ".git"))
-    return commit
+    return Commit(name=commit, time=int(seconds))
 
 
 def inside(directory: str, source: GitSource) -> str:
