@@ -32,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 BATCH = 1024 * 1024
 _SMALL_BATCH = 32 * 1024  # when many blobs are sent: together they would need much memory
 _FEW_DELIVERIES = 8
+_VERIFIED_BATCH = 128 * 1024
 SMALL = 256 * 1024
 """Blobs up to this size are sent in one piece from memory."""
 
@@ -216,7 +217,7 @@ async def _verify(blob: Delivery) -> None:
     def take_all() -> Digest:
         hasher = Hasher(blob.digest.algorithm)
         blob.file.seek(0)
-        while block := blob.file.read(BATCH):
+        while block := blob.file.read(_VERIFIED_BATCH):
             hasher.update(block)
         blob.file.seek(0)
         return hasher.digest()

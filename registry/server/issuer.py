@@ -40,12 +40,12 @@ class TokenIssuer:
         rights: Rights,
         *,
         trust_proxy: bool = False,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._config = config
         self._trust_proxy = trust_proxy
         self._rights = rights
-        self._clock = clock
+        self._clock = clock or _steady_wall()
         self._key = _load_key(config.key)
         self._public = {tokens.key_id(self._key.public_key()): self._key.public_key()}
         self.passwords = PasswordFile(config.htpasswd) if config.htpasswd else None
@@ -163,6 +163,13 @@ class TokenIssuer:
             "issued_at": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+
+def _steady_wall() -> Callable[[], float]:
+    """The time of day as it was now, and as it goes on without jumps: tokens live as long as was said."""
+    boot = time.CLOCK_BOOTTIME  # it counts while the machine sleeps, too
+    ahead = time.time() - time.clock_gettime(boot)
+    return lambda: time.clock_gettime(boot) + ahead
 
 
 def _external(config: TokenAuth) -> ExternalTokens | None:

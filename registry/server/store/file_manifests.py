@@ -162,20 +162,24 @@ class FileManifests:
                 condition.check(self._tags.get(repository, tags[0]))
             for tag in immutable:
                 check_immutable(self._tags.get(repository, tag), digest, tag)
-            self._index.mark(repository)
-            if manifest.subject is not None:
-                self._add_referrer(repository, manifest.subject, digest)
-            relative = self._layout.member_directory(repository, "manifests", digest.algorithm)
-            directory = make_directories(self._layout.root, relative)
-            record = encode_record(manifest)
-            if read_file(f"{directory}/{digest.hex}") != record:
-                replace_file(self._layout.temporary, directory, digest.hex, record)
-            else:
-                os.utime(f"{directory}/{digest.hex}")
-            for tag in tags:
-                self._tags.set(repository, tag, digest)
-            self._index.put_manifest(repository, manifest, tags)
+            with self._index.altering(repository):
+                self._keep(repository, manifest, tags)
             self._leases.release([(repository, digest)])
+
+    def _keep(self, repository: str, manifest: StoredManifest, tags: Sequence[str]) -> None:
+        digest = manifest.digest
+        if manifest.subject is not None:
+            self._add_referrer(repository, manifest.subject, digest)
+        relative = self._layout.member_directory(repository, "manifests", digest.algorithm)
+        directory = make_directories(self._layout.root, relative)
+        record = encode_record(manifest)
+        if read_file(f"{directory}/{digest.hex}") != record:
+            replace_file(self._layout.temporary, directory, digest.hex, record)
+        else:
+            os.utime(f"{directory}/{digest.hex}")
+        for tag in tags:
+            self._tags.set(repository, tag, digest)
+        self._index.put_manifest(repository, manifest, tags)
 
     def _add_referrer(self, repository: str, subject: Digest, digest: Digest) -> None:
         relative = self._layout.referrer_directory(repository, subject)
@@ -197,19 +201,23 @@ class FileManifests:
             if is_immutable is not None:
                 for tag in filter(is_immutable, self._index.tags_of(repository, digest)):
                     check_immutable(digest, None, tag)
-            self._index.mark(repository)
-            self._tags.remove_all(repository, digest)
-            # First, because without its record nobody could tell it from a blob.
-            if not os.path.lexists(self._layout.blob(digest)):  # else the repository may have it as a blob
-                exposed = self._layout.member_directory(repository, "blobs", digest.algorithm)
-                remove_file(f"{self._layout.root}/{exposed}", digest.hex)
-            relative = self._layout.member_directory(repository, "manifests", digest.algorithm)
-            remove_file(f"{self._layout.root}/{relative}", digest.hex, keep=keep)
-            if manifest.subject is not None:
-                referrers = self._layout.referrer_directory(repository, manifest.subject)
-                remove_file(f"{self._layout.root}/{referrers}", f"{digest.algorithm}-{digest.hex}")
-            self._index.delete_manifest(repository, digest)
+            with self._index.altering(repository):
+                self._remove(repository, manifest, keep)
             return True
+
+    def _remove(self, repository: str, manifest: StoredManifest, keep: str) -> None:
+        digest = manifest.digest
+        self._tags.remove_all(repository, digest)
+        # First, because without its record nobody could tell it from a blob.
+        if not os.path.lexists(self._layout.blob(digest)):  # else the repository may have it as a blob
+            exposed = self._layout.member_directory(repository, "blobs", digest.algorithm)
+            remove_file(f"{self._layout.root}/{exposed}", digest.hex)
+        relative = self._layout.member_directory(repository, "manifests", digest.algorithm)
+        remove_file(f"{self._layout.root}/{relative}", digest.hex, keep=keep)
+        if manifest.subject is not None:
+            referrers = self._layout.referrer_directory(repository, manifest.subject)
+            remove_file(f"{self._layout.root}/{referrers}", f"{digest.algorithm}-{digest.hex}")
+        self._index.delete_manifest(repository, digest)
 
     def referrers(self, repository: str, subject: Digest) -> Sequence[StoredManifest]:
         """The manifests with the subject, sorted."""

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 
+from ...errors import StorageProblem
 from ..gc_log import DeletionLog
 from .durable import storage_errors
 from .file_blobs import FileBlobs
@@ -77,8 +78,17 @@ class FilesystemStore(IndexedStore):
         """Make the directory of the repository current as an image layout."""
         with self.tags.lock(repository), storage_errors():
             changes = self.index.changes(repository)
+            if self.index.take_doubt(repository):
+                self._read_again(repository)
             write_image_layout(self.layout, self.index, repository)
             return self.index.settle(repository, changes)
+
+    def _read_again(self, repository: str) -> None:
+        try:
+            reindex(self.layout, self.index, repository)
+        except StorageProblem:
+            self.index.doubt(repository)
+            raise
 
     def _release(self) -> None:
         os.close(self._lock_descriptor)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from oci_image.digest import Digest
 
+from ...errors import StorageProblem
 from .base import StoredManifest
 from .queries import Queries
 from .references import read_references
@@ -44,22 +45,42 @@ class Index(Queries):
         self.wall = wall
         self._marked: dict[str, int] = {}
         self._altered: dict[str, int] = {}
+        self._doubtful: set[str] = set()
 
     # Stale repositories.
 
     @contextmanager
     def altering(self, repository: str) -> Iterator[None]:
-        """Surround a change of files of the repository and of what the index says about them."""
+        """
+        Surround a change of files of the repository and of what the index says about them.
+
+        When it fails in between, the two may differ until the repository is read again.
+        """
         self.mark(repository)
         with self._lock:
             self._altered[repository] = self._altered.get(repository, 0) + 1
         try:
             yield
+        except (OSError, StorageProblem):
+            self.doubt(repository)
+            raise
         finally:
             with self._lock:
                 self._altered[repository] -= 1
                 if not self._altered[repository]:
                     del self._altered[repository]
+
+    def doubt(self, repository: str) -> None:
+        """Say that the index may be wrong about a repository, which is stale until it was read again."""
+        with self._lock:
+            self._doubtful.add(repository)
+
+    def take_doubt(self, repository: str) -> bool:
+        """Whether the index may be wrong about the repository; who asks reads it again."""
+        with self._lock:
+            found = repository in self._doubtful
+            self._doubtful.discard(repository)
+            return found
 
     def mark(self, repository: str) -> None:
         """Say that files of the repository are about to change."""
@@ -86,7 +107,11 @@ class Index(Queries):
     def settle(self, repository: str, changes: int) -> bool:
         """Take the mark away unless the repository changed again."""
         with self._lock:
-            if self._marked.get(repository, 0) != changes or repository in self._altered:
+            if (
+                self._marked.get(repository, 0) != changes
+                or repository in self._altered
+                or repository in self._doubtful
+            ):
                 return False
             with self.changing() as change:
                 change.execute("UPDATE repositories SET stale = 0 WHERE name = ?", (repository,))
@@ -202,6 +227,12 @@ class Index(Queries):
                 "UPDATE manifests SET pulled = ? WHERE repository = ? AND digest = ?",
                 (when, repository, digest),
             )
+
+    def forget_manifests(self, repository: str) -> None:
+        """Forget the manifests and tags of a repository."""
+        with self.changing() as change:
+            for statement in _FORGET[:3]:
+                change.execute(statement, (repository,))
 
     def forget(self, repository: str) -> None:
         """Forget everything about a repository but its name."""

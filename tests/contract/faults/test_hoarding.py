@@ -1,0 +1,71 @@
+"""Uploads that nobody finishes (gate 19)."""
+
+import os
+import time
+
+import pytest
+
+from registry.server.config import RegistryConfig
+from registry.server.embedded import Registry
+from tests.contract.faults.serving import Session, push, start
+
+
+def upload_files(root):
+    return [f"{path}/{name}" for path, _names, files in os.walk(f"{root}/uploads") for name in files]
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit"), [(300, 100), pytest.param(100_000, 10_000, marks=pytest.mark.long)]
+)
+def test_empty_uploads_are_bounded(tmp_path, asked, limit, figure):
+    """Beyond the limit come 429 and the time to wait; what nobody uses is gone soon."""
+    root = str(tmp_path / "root")
+    idle = 1.0 if asked < 1000 else 300.0
+    config = RegistryConfig(port=0, root=root, max_uploads=limit, upload_idle_seconds=idle, drain_seconds=0.5)
+    with Registry(config) as url:
+        session = Session(url)
+        counts = {202: 0, 429: 0}
+        most = 0
+        for number in range(asked):
+            status, headers, _ = session("POST", "/v2/a/blobs/uploads/")
+            counts[status] += 1
+            if status == 429:
+                assert int(headers["Retry-After"]) > 0
+            if number % (asked // 20) == 0:
+                most = max(most, len(upload_files(root)))
+        assert counts[429] > 0
+        assert most <= limit
+        assert push(url, "a", b"x") in (201, 429)
+        if idle < 10:
+            end = time.monotonic() + 8
+            while upload_files(root) and time.monotonic() < end:
+                time.sleep(0.1)
+            assert upload_files(root) == []
+            assert session("POST", "/v2/a/blobs/uploads/")[0] == 202
+        session.close()
+    figure(19, f"{asked} empty uploads: {counts[202]} opened, {counts[429]} refused, at most {most} files")
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(60, 100_000), pytest.param(1000, 10_000_000, marks=pytest.mark.long)]
+)
+def test_abandoned_uploads_give_their_space_back(tmp_path, count, size, figure):
+    """When nobody used them for the configured time."""
+    root = str(tmp_path / "root")
+    config = RegistryConfig(port=0, root=root, upload_idle_seconds=2.0, drain_seconds=0.5)
+    with Registry(config) as url:
+        session = Session(url)
+        most = 0
+        for number in range(count):
+            assert session("PATCH", start(url), bytes([number % 256]) * size)[0] == 202
+            if number % (count // 10) == 0:
+                most = max(most, sum(map(os.path.getsize, upload_files(root))))
+        begun = time.monotonic()
+        while upload_files(root) and time.monotonic() - begun < 20:
+            time.sleep(0.1)
+        assert upload_files(root) == []
+        session.close()
+    figure(
+        19,
+        f"{count} abandoned uploads of {size} bytes: gone {time.monotonic() - begun:.1f} s after the last",
+    )
