@@ -18,7 +18,7 @@ def words(text):
 
 STANDARD = words(
     """
-    __future__ _bisect _blake2 _collections _functools _hashlib _json _locale _md5 _operator _sha1 _sha2
+    __future__ gc _bisect _blake2 _collections _functools _hashlib _json _locale _md5 _operator _sha1 _sha2
     _sha256 _sha3 _sha512 _sre _struct argparse collections collections.abc copyreg enum errno functools
     gettext hashlib importlib importlib._bootstrap importlib._bootstrap_external itertools json json.decoder
     json.encoder json.scanner keyword locale operator re re._casefix re._compiler re._constants re._parser
