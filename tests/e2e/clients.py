@@ -21,10 +21,11 @@ def run(*command, check=True, **kwargs):
 
 
 class Docker:
-    """A dockerd of our own and the command line of its package."""
+    """A dockerd of our own, with further flags, and the command line of its package."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *flags):
         self.folder = Path(folder)
+        self.flags = flags
         self.socket = self.folder / "docker.sock"
         self.dockerd = need("dockerd")
         self.docker = "/usr/bin/docker"
@@ -38,7 +39,7 @@ class Docker:
                 *(self.dockerd, "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"),
                 *("--pidfile", self.folder / "pid", "--host", f"unix://{self.socket}"),
                 *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none"),
-                *("--storage-driver=overlay2",),
+                *("--storage-driver=overlay2", *self.flags),
             ],
             stdout=self.log,
             stderr=self.log,

@@ -161,7 +161,8 @@ class Blobs:
             raise unknown(digest)
         site.answered("miss")
         spool = Spool(self._directory, digest, known)
-        task = asyncio.get_running_loop().create_task(Fetch(self._state, site, place, spool).run())
+        work = Fetch(self._state, site, place, spool).run()
+        task = asyncio.get_running_loop().create_task(work, name=f"mirror {digest}")
         fetch = self._running[key] = _Running(spool, task)
         task.add_done_callback(lambda _done: self._running.pop(key, None))
         return fetch

@@ -173,6 +173,11 @@ class _Failure(web.HTTPException):
         self.set_status(status)
 
 
+async def settled():
+    """Wait until everything that was fetched is kept."""
+    await until(lambda: not any(task.get_name().startswith("mirror ") for task in asyncio.all_tasks()))
+
+
 async def until(condition):
     """Wait until something holds."""
     async with asyncio.timeout(10):

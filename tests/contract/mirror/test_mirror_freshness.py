@@ -16,7 +16,7 @@ from registry.server.mirror.settings import Mirror
 from registry.server.policies import Policy
 from registry.server.store.filesystem import FilesystemStore
 from registry.upstreams import upstreams
-from tests.contract.mirror.farside import INDEX, digest_of, until
+from tests.contract.mirror.farside import INDEX, digest_of, settled
 
 LAYER = os.urandom(300_000)
 TAG = "/v2/docker.io/library/app/manifests/1"
@@ -252,7 +252,7 @@ async def test_damaged_content_is_fetched_again(start, far, store, size):
     path = f"/v2/{NAME}/blobs/{digest_of(layer)}"
     assert (await (await client.get(path)).read()) == layer
     file = store.layout.blob(Digest.parse(digest_of(layer)))
-    await until(lambda: os.path.exists(file))
+    await settled()
     damage(file, lambda raw: raw[:10] + bytes(len(raw) - 10))
 
     try:

@@ -16,7 +16,7 @@ from registry.server.mirror.settings import Mirror
 from registry.server.policies import Policy
 from registry.server.rights import Rule
 from registry.server.store.memory import MemoryStore
-from tests.contract.mirror.farside import digest_of, until
+from tests.contract.mirror.farside import digest_of, settled, until
 
 LAYER = os.urandom(600_000)
 NAME = "docker.io/library/app"
@@ -36,6 +36,7 @@ async def test_what_does_not_fit_is_delivered_and_not_kept(start, far, store):
     assert far.count("GET", "/blobs/") == 2
     assert store.blobs.stat(NAME, Digest.parse(digest_of(LAYER))) is None
     assert (await client.get(f"/v2/{NAME}/blobs/{digest_of(b'small')}")).status == 200
+    await settled()
     assert store.blobs.stat(NAME, Digest.parse(digest_of(b"small"))) == 5
     assert os.listdir(store.layout.temporary) == []
 
@@ -47,7 +48,7 @@ async def test_mirrored_content_is_collected(start, far, store):
     client = await start()
     assert (await client.get(f"/v2/{NAME}/manifests/{digest}")).status == 200
     assert (await (await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")).read()) == LAYER
-    await until(lambda: store.blobs.stat(NAME, Digest.parse(digest_of(LAYER))) is not None)
+    await settled()
 
     report = Collector(store, grace=-1.0, undelete=0.0).collect()
     assert {item.kind for item in report.deletions} >= {"manifest", "blob"}
