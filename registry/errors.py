@@ -134,5 +134,18 @@ class StorageFull(StorageProblem):
     """No space is left on the registry's storage."""
 
 
+class StorageUnavailable(StorageProblem):
+    """
+    The registry's storage does not answer, or refused; trying again later may help.
+
+    Args:
+        reason: for the log, not for clients.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the storage of the registry is not available")
+        self.reason = reason
+
+
 class InvalidConfiguration(RegistryError):
     """The settings under which a server was to start are not usable."""

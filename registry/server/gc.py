@@ -109,7 +109,7 @@ class Collector:
     def _purge(self, before: float) -> int:
         found = self._store.deletions.kept_before(before)
         for record in found:
-            self._store.trash.discard(record)
+            self._store.trash.purge(record)
         self._store.deletions.set_state([record.number for record in found], "purged")
         return len(found)
 

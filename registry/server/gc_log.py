@@ -26,6 +26,10 @@ CREATE TABLE IF NOT EXISTS deletions (
 CREATE INDEX IF NOT EXISTS deletions_by_digest ON deletions (digest);
 CREATE INDEX IF NOT EXISTS deletions_in_trash ON deletions (steady) WHERE state = 'kept';
 """
+_INSERT = (
+    "INSERT INTO deletions (run, wall, steady, kind, repository, digest, size, reason, file, state) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _COLUMNS = "id, run, wall, steady, kind, repository, digest, size, reason, file, state"
 
 
@@ -111,17 +115,21 @@ class DeletionLog:
                     item.size,
                     item.reason,
                 )
-                number = change.execute(
-                    "INSERT INTO deletions "
-                    "(run, wall, steady, kind, repository, digest, size, reason, file, state) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'kept')",
-                    (*row, name),
-                ).lastrowid
+                number = change.execute(_INSERT, (*row, name, "kept")).lastrowid
                 path = f"{self._trash}/{name}"
                 made.append(
                     Record(number=number or 0, run=run, wall=wall, deletion=item, path=path, state="kept")
                 )
         return made
+
+    def insert(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Take up rows of an earlier log, whose columns are those of the table without the first one."""
+        with self._changing() as change:
+            change.executemany(_INSERT, rows)
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever deleted."""
+        return not self._select("LIMIT 1")
 
     def set_state(self, numbers: Sequence[int], state: str) -> None:
         """Say what became of some deletions."""

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from oci_image.errors import VerificationFailed
 
-from ..errors import ApiError, RegistryError, StorageFull, StorageProblem
+from ..errors import ApiError, RegistryError, StorageFull, StorageProblem, StorageUnavailable
 from ..protocol import errors as protocol_errors
 from ..protocol import headers
 from ..protocol.errors import ErrorCode
@@ -30,6 +30,7 @@ _CODES = {
     405: ErrorCode.UNSUPPORTED,
     413: ErrorCode.SIZE_INVALID,
 }
+_RETRY_SECONDS = 5
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -93,6 +94,14 @@ def _as_api_error(problem: RegistryError) -> ApiError:
     if isinstance(problem, StorageFull):
         _LOG.error("%s", problem.message)
         return ApiError(ErrorCode.UNKNOWN, message=problem.message, status=507)
+    if isinstance(problem, StorageUnavailable):
+        _LOG.error("%s: %s", problem.message, problem.reason)
+        return ApiError(
+            ErrorCode.UNKNOWN,
+            message=problem.message,
+            status=503,
+            headers={"Retry-After": str(_RETRY_SECONDS)},
+        )
     if isinstance(problem, StorageProblem):
         _LOG.error("%s", problem.message, exc_info=problem)
         return ApiError(ErrorCode.UNKNOWN, message=problem.message)

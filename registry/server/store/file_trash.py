@@ -56,6 +56,10 @@ class FileTrash:
         with storage_errors(), suppress(FileNotFoundError):
             os.unlink(record.path)
 
+    def purge(self, record: Record) -> None:
+        """Remove the file."""
+        self.discard(record)
+
     def _stage(self, record: Record) -> str:
         """Another name of the file, whose bytes are what they should be."""
         name = str(uuid.uuid4())

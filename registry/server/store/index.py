@@ -95,6 +95,11 @@ class Index(Queries):
                     (repository,),
                 )
 
+    def add_repository(self, repository: str) -> None:
+        """Know the name of a repository, which is as the index says unless it was marked."""
+        with self.changing() as change:
+            change.execute("INSERT OR IGNORE INTO repositories VALUES (?, 0)", (repository,))
+
     def changes(self, repository: str) -> int:
         """A number that grows with each change of a stale repository."""
         with self._lock:

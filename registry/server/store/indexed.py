@@ -110,7 +110,11 @@ class Trash(Protocol):
         ...
 
     def discard(self, record: Record) -> None:
-        """Forget it for ever; a no-op when it is not there."""
+        """Forget it, now that it was brought back; a no-op when it is not there."""
+        ...
+
+    def purge(self, record: Record) -> None:
+        """Remove it for ever; a no-op when it is not there."""
         ...
 
 

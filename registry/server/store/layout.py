@@ -100,9 +100,9 @@ def unflatten(name: str) -> str:
     return name.replace("~", "/")
 
 
-def take(root: str) -> tuple[Layout, int]:
+def claim(root: str) -> tuple[str, int]:
     """
-    Prepare a root and lock it; returns the layout and the descriptor that holds the lock.
+    Make a directory and lock it; returns its absolute path and the descriptor that holds the lock.
 
     Raises:
         InvalidConfiguration: another registry uses the directory, or it cannot be written.
@@ -123,6 +123,17 @@ def take(root: str) -> tuple[Layout, int]:
         raise InvalidConfiguration(
             f"another registry uses {root}", hint="stop it, or choose another directory"
         ) from problem
+    return root, descriptor
+
+
+def take(root: str) -> tuple[Layout, int]:
+    """
+    Prepare a root and lock it; returns the layout and the descriptor that holds the lock.
+
+    Raises:
+        InvalidConfiguration: another registry uses the directory, or it cannot be written.
+    """
+    root, descriptor = claim(root)
     layout = Layout(root)
     with storage_errors():
         shutil.rmtree(layout.temporary, ignore_errors=True)

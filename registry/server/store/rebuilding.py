@@ -61,6 +61,7 @@ def reindex(layout: Layout, index: Index, repository: str) -> None:
     }
     with storage_errors(), index.changing_many():
         index.forget(repository)
+        index.add_repository(repository)
         manifests = dict(_members(layout, repository, "manifests"))
         for digest, path in manifests.items():
             data = read_file(path)
