@@ -42,7 +42,7 @@ BUG = 70
 
 def entry() -> None:
     """The console script: run and leave at once (skipping the interpreter's tear-down saves milliseconds)."""
-    # Modules and lists of files are no garbage: looking through them again and again takes a tenth of a build.
+    # Modules and lists of files are no garbage: looking through them over and over takes a tenth of a build.
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
     status = main(sys.argv[1:])
     try:

@@ -136,8 +136,7 @@ class CopyingWorkspace:
                     f"{found.path}: a layer cannot hold a name that starts with {PREFIX!r}",
                     hint="rename or delete the file in the same step",
                 )
-            with entries.opened(found) as (entry, content):
-                writer.add(entry, content)
+            entries.pass_on(found, writer.add)
         gone = {path for path in self._before if path not in after and not _is_below(path, skip)}
         for path in sorted(gone):
             parent = path.rpartition("/")[0]

@@ -97,8 +97,7 @@ class _Diff:
                 f"{shown(path)}: a name that starts with {PREFIX!r} would remove a file of the image",
                 hint="rename or delete the file in the same step",
             )
-        with self._entries.opened(found) as (entry, content):
-            self._write.add(entry, content)
+        entry = self._entries.pass_on(found, self._write.add)
         if entry.kind is Kind.DIRECTORY:
             self._add_directory(found, covered=covered)
 

@@ -11,7 +11,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from ..errors import ImageError, StoreProblem
@@ -92,8 +91,12 @@ def tree_entries(
     """
     entries = Entries(stamp)
     for found in walk(root, skip=skip):
-        with entries.opened(found) as (entry, content):
+        entry, content = entries.opened(found)
+        try:
             yield entry, content
+        finally:
+            if content is not None:
+                os.close(content)
 
 
 class Entries:
@@ -121,9 +124,18 @@ class Entries:
         major, minor = (os.major(status.st_rdev), os.minor(status.st_rdev)) if status.st_rdev else (0, 0)
         return Entry(path, kind, mode, uid, gid, mtime, 0, "", xattrs, major, minor)
 
-    @contextmanager
-    def opened(self, found: Found) -> Iterator[tuple[Entry, int | None]]:
-        """The entry of a name and, for the first name of a file, its content."""
+    def pass_on(self, found: Found, add: Callable[[Entry, int | None], object]) -> Entry:
+        """Give the entry of a name to `add`, with the open content if it is the first name of a file."""
+        entry, content = self.opened(found)
+        try:
+            add(entry, content)
+        finally:
+            if content is not None:
+                os.close(content)
+        return entry
+
+    def opened(self, found: Found) -> tuple[Entry, int | None]:
+        """The entry of a name and, for the first name of a file, its content, which the caller closes."""
         content = None
         try:
             if stat.S_ISREG(found.status.st_mode):
@@ -135,11 +147,10 @@ class Entries:
             if isinstance(problem, ImageError):
                 raise ImageError(f"{shown(found.path)}: {problem}", hint=problem.hint) from None
             raise StoreProblem(f"{shown(found.path)}: cannot be read: {problem.strerror}") from problem
-        try:
-            yield entry, None if entry.kind is Kind.HARDLINK else content
-        finally:
-            if content is not None:
-                os.close(content)
+        if content is not None and entry.kind is Kind.HARDLINK:
+            os.close(content)
+            content = None
+        return entry, content
 
 
 def _listed(directory: int) -> list[tuple[str, os.stat_result]]:
