@@ -9,11 +9,13 @@ explained later. The index is only a cache: a broken one is moved aside and a ne
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -44,7 +46,8 @@ class SqliteCacheIndex:
     An index in one SQLite file (write-ahead log, so readers never wait for a writer).
 
     The file is opened when it is first needed. Not durable against a power cut on purpose: a lost record is
-    only a miss.
+    only a miss. So where nothing can be written (a full or read-only disk) what is there is read, and what
+    should be remembered is not.
     """
 
     def __init__(self, path: str) -> None:
@@ -52,6 +55,7 @@ class SqliteCacheIndex:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._used: dict[str, float] = {}
+        self._is_readonly = False
 
     def lookup(self, key: Digest) -> CacheRecord | None:
         """The record under a key, or None; a record that cannot be read is no record."""
@@ -76,7 +80,7 @@ class SqliteCacheIndex:
             with connection:
                 connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-        self._with(write)
+        self._write(write)
 
     def preimage(self, key: Digest) -> bytes | None:
         """The bytes that a key is the digest of."""
@@ -128,14 +132,30 @@ class SqliteCacheIndex:
                     "UPDATE records SET used = ? WHERE key = ?", [(when, key) for key, when in used.items()]
                 )
 
-        self._with(write)
+        self._write(write)
+
+    def _write(self, action: _Action[None]) -> None:
+        """Write what may as well be lost."""
+        with self._lock:
+            try:
+                if not self._is_readonly:
+                    self._with(action)
+            except StoreProblem as problem:
+                if not _has_no_space(problem.__cause__, self._path):
+                    raise
 
     def _with(self, action: _Action[_T]) -> _T:
         with self._lock:
             try:
                 return action(self._open())
             except sqlite3.OperationalError as problem:
-                raise self._problem(problem) from problem
+                if self._is_readonly or not _has_no_space(problem, self._path):
+                    raise self._problem(problem) from problem
+                self._open_readonly(problem)
+                try:
+                    return action(self._open())
+                except sqlite3.OperationalError:
+                    raise self._problem(problem) from problem  # it was to write
             except sqlite3.DatabaseError:
                 self._move_aside()
             try:
@@ -163,6 +183,18 @@ class SqliteCacheIndex:
             self._connection = connection
         return self._connection
 
+    def _open_readonly(self, problem: sqlite3.OperationalError) -> None:
+        """Go on with what the file holds without any file beside it, for which there is no space."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+        try:
+            self._connection = _readable(self._path)
+        except sqlite3.DatabaseError:
+            raise self._problem(problem) from problem
+        self._is_readonly = True
+
     def _move_aside(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -174,6 +206,33 @@ class SqliteCacheIndex:
 
 class _Action(Protocol[_T]):  # type: ignore[misc]  # invariant on purpose: one call, one result
     def __call__(self, connection: sqlite3.Connection, /) -> _T: ...
+
+
+def _readable(path: str) -> sqlite3.Connection:
+    """The records of a file that is taken as it is, without its log; none where there is no file."""
+    if not os.path.exists(path):
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        connection.execute(_SCHEMA)
+        return connection
+    address = f"file:{urllib.parse.quote(os.path.abspath(path))}?mode=ro&immutable=1"
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+    try:
+        is_ours = _format(connection) == _FORMAT
+    except BaseException:
+        connection.close()
+        raise
+    if is_ours:
+        return connection
+    connection.close()
+    return _readable("")  # an index of another format holds nothing
+
+
+def _has_no_space(problem: BaseException | None, path: str) -> bool:
+    """Whether SQLite could not write, or (beside a file that is there) not open what it writes."""
+    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return os.path.isfile(path)
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:

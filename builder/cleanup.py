@@ -1,24 +1,36 @@
 """
-What takes space in the local store, and how it is given back.
+How space in the local store is given back.
 
-Images keep what their names need; the build cache keeps the layers of its records. Unpacked layers are copies
-and can always be made again. Nothing that a name needs is ever removed here.
+Images keep what their names need, and nothing here touches it. Cached steps, what is unpacked, cache mounts
+and repositories go on request: all of them, those that filters choose, or those unused for longest until the
+cache is small enough. What a running build needs stays (see `leases`), and so do young blobs
+while one runs: it may just have made them.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from oci_image.digest import Digest
 from oci_image.layer.remove import remove_tree
 from oci_image.store.gc import mark, sweep
 
-from .cache import SqliteCacheIndex
+from .holdings import BY_LAYER, MOUNT, STEP, UNPACKED, Holding, Survey, open_cache, survey
+from .leases import collecting
 from .local import LocalStore
-from .recorded import forget, last_uses
+from .recorded import forget
+from .statefiles import entries, tree_size, unless_locked
+
+GRACE = 600.0
+"""Seconds for which a blob that nothing refers to is left alone: a build that runs now may have made it."""
+
+_MADE_AGAIN = 30.0
+"""Seconds within which a build may have made once more what it did not yet put under its lease."""
+
+Chooser = Callable[[Holding], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,159 +41,151 @@ class Pruned:
     records: int
     directories: int
     freed: int
+    mounts: int = 0
 
 
 def prune(
-    store: LocalStore, *, everything: bool, unused_since: float | None, cutoff: float, dry_run: bool
+    store: LocalStore,
+    *,
+    everything: bool = False,
+    unused_since: float | None = None,
+    chooses: Chooser | None = None,
+    keep: int | None = None,
+    cutoff: float,
+    dry_run: bool = False,
 ) -> Pruned:
     """
-    Remove what neither a name nor a cached step needs.
+    Remove what nobody needs, and what is chosen of that which only saves time.
 
     Args:
         store: the local store.
-        everything: forget all cached steps and unpacked layers first.
-        unused_since: forget cached steps that were last used before this Unix time first.
-        cutoff: blobs younger than this Unix time stay: a build that runs now may be about to use them.
+        everything: choose all of it.
+        unused_since: choose the cached steps that were last used before this Unix time.
+        chooses: choose what this says yes to.
+        keep: of what is chosen (of all, where nothing else says) only so much that the cache has at most so
+            many bytes, what was unused for longest first.
+        cutoff: unneeded blobs younger than this Unix time stay.
         dry_run: only report.
 
     Raises:
         ImageError: an image of the store cannot be read; nothing was removed then.
     """
+    with collecting(store.state):
+        found = survey(store)
+        if everything or (keep is not None and chooses is None and unused_since is None):
+            chooses = _anything
+        victims = [
+            one for one in found.holdings if one.is_reclaimable and _is_chosen(one, chooses, unused_since)
+        ]
+        if keep is not None:
+            victims = _down_to(keep, victims, found)
+        return _remove(store, found, victims, everything=everything, cutoff=cutoff, dry_run=dry_run)
+
+
+def _anything(one: Holding) -> bool:
+    del one
+    return True
+
+
+def _is_chosen(one: Holding, chooses: Chooser | None, unused_since: float | None) -> bool:
+    if unused_since is not None:
+        return one.type == STEP and one.last_used < unused_since and (chooses is None or chooses(one))
+    return chooses is not None and chooses(one)
+
+
+def _down_to(keep: int, pool: Iterable[Holding], found: Survey) -> list[Holding]:
+    """The first of the pool, by their last use, without which the cache is small enough."""
+    holders = Counter(digest for one in found.holdings for digest in one.blobs)
+    total = found.cache_size
+    victims = []
+    # What is unpacked goes before the step that it came from, and a step before those below it.
+    for one in sorted(pool, key=lambda one: (one.last_used, one.type == STEP, -len(one.layers))):
+        if total <= keep:
+            break
+        victims.append(one)
+        if one.type == STEP:
+            holders.subtract(one.blobs)
+            total -= sum(found.sizes[digest] for digest in one.blobs if not holders[digest])
+        else:
+            total -= one.size
+    return victims
+
+
+def _remove(
+    store: LocalStore,
+    found: Survey,
+    victims: list[Holding],
+    *,
+    everything: bool,
+    cutoff: float,
+    dry_run: bool,
+) -> Pruned:
+    chosen = {id(one) for one in victims}
+    steps = [one for one in victims if one.type == STEP]
+    kept = {
+        digest
+        for one in found.of(STEP)
+        if id(one) not in chosen
+        for layer in one.layers
+        for digest in (layer.descriptor.digest, layer.diff_id)
+    }
+    kept |= {Digest("sha256", name) for lease in found.leases for name in lease}
+    now = time.time()
+    if found.leases:
+        cutoff = min(cutoff, now - GRACE)
     alive, _ = mark(store.blobs, store.tags.entries())
-    forgotten, kept = _forget(store, everything=everything, unused_since=unused_since, dry_run=dry_run)
-    report = sweep(store.blobs, store.tags.entries(), keep=kept, cutoff=cutoff, dry_run=dry_run)
-    living = set() if everything else {digest.hex for digest in alive | kept}
-    directories, freed = _drop_derived(store, living, everything=everything, dry_run=dry_run)
+    own = {digest for one in steps for digest in one.blobs} - alive - kept
+    gone = _expire(store, own, now - _MADE_AGAIN if found.leases else now, dry_run=dry_run)
+    report = sweep(store.blobs, store.tags.entries(), keep=kept | gone.keys(), cutoff=cutoff, dry_run=dry_run)
+    living = {digest.hex for digest in kept} if everything else {digest.hex for digest in alive | kept}
+    directories, freed = _drop(store, victims, living, dry_run=dry_run)
+    if steps and not dry_run:
+        # Last, because a full disk has no place for it before; a record without its layers is a miss.
+        _forget(store, steps)
     return Pruned(
-        blobs=len(report.deleted), records=forgotten, directories=directories, freed=report.freed + freed
+        blobs=len(report.deleted) + len(gone),
+        records=sum(len(one.keys) for one in steps),
+        directories=directories,
+        freed=report.freed + sum(gone.values()) + freed,
+        mounts=sum(one.type == MOUNT for one in victims),
     )
 
 
-def _forget(
-    store: LocalStore, *, everything: bool, unused_since: float | None, dry_run: bool
-) -> tuple[int, set[Digest]]:
-    """Forget records; returns how many, and the layers of those that stay."""
-    kept: set[Digest] = set()
-    forgotten = 0
-    replayed = last_uses(store.state)
+def _forget(store: LocalStore, steps: Iterable[Holding]) -> None:
     with open_cache(store) as cache:
-        if cache is None:
-            return 0, kept
-        for key, record, looked_up in list(cache.items()):
-            used = max(looked_up, replayed.get(str(key), 0.0))
-            if everything or (unused_since is not None and used < unused_since):
-                forgotten += 1
-                if not dry_run:
-                    cache.forget(key)
-            else:
-                kept.update(layer.descriptor.digest for layer in record.layers)
-                kept.update(layer.diff_id for layer in record.layers)
-    if forgotten and not dry_run:
-        forget(store.state)
-    return forgotten, kept
+        if cache is not None:
+            for key in (key for step in steps for key in step.keys):
+                cache.forget(key)
+    forget(store.state)
 
 
-_BY_LAYER = ("rootfs", "index", "tars")
-"""Folders of the state directory whose entries begin with the diff_id of the layer that they were made of."""
+def _expire(store: LocalStore, blobs: Iterable[Digest], limit: float, *, dry_run: bool) -> dict[Digest, int]:
+    """Remove blobs that were not made after a time; their sizes."""
+    gone: dict[Digest, int] = {}
+    for digest in blobs:
+        size, modified = store.blobs.stat(digest), store.blobs.modified(digest)
+        if size is None or modified is None or modified > limit:
+            continue
+        if dry_run or store.blobs.expire(digest, limit):
+            gone[digest] = size
+    return gone
 
-_ON_REQUEST = ("selections", "mounts")
-"""Folders that go as a whole: digests of parts of layers, and what cache mounts hold."""
 
-
-def _drop_derived(store: LocalStore, living: set[str], *, everything: bool, dry_run: bool) -> tuple[int, int]:
-    """Remove what was made of layers that are not in `living`; returns unpacked directories and bytes."""
-    count = freed = 0
-    for folder in _BY_LAYER:
-        for name, path in _entries(store, folder):
-            if name.partition("-")[0] in living:
-                continue
-            count += folder == "rootfs"
+def _drop(
+    store: LocalStore, victims: Iterable[Holding], living: set[str], *, dry_run: bool
+) -> tuple[int, int]:
+    """Remove the chosen directories, and what was made of layers that are gone; how many, and bytes."""
+    paths = {path: one.type == UNPACKED and "/rootfs/" in path for one in victims for path in one.paths}
+    for folder in BY_LAYER:
+        for name, path in entries(store.state, folder):
+            if name.partition("-")[0] not in living:
+                paths[path] = folder == "rootfs"
+    freed = 0
+    for path in paths:
+        with unless_locked(f"{path}.lock") as is_free:
+            if not is_free:
+                continue  # a cache mount that a build took meanwhile
             freed += tree_size(path)
             if not dry_run:
                 remove_tree(path)
-    for folder in _ON_REQUEST if everything else ():
-        for _, path in _entries(store, folder):
-            freed += tree_size(path)
-            if not dry_run:
-                remove_tree(path)
-    return count, freed
-
-
-def _entries(store: LocalStore, name: str) -> Iterator[tuple[str, str]]:
-    folder = os.path.join(store.state, name)
-    for entry in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        yield entry, os.path.join(folder, entry)
-
-
-def tree_size(path: str) -> int:
-    """The bytes of a file, or of all files below a directory, a hard-linked one once."""
-    if not os.path.isdir(path) or os.path.islink(path):
-        return os.lstat(path).st_size
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            found = os.lstat(os.path.join(folder, name))
-            if (found.st_dev, found.st_ino) not in seen:
-                seen.add((found.st_dev, found.st_ino))
-                total += found.st_size
-    return total
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRow:
-    """One line of ``pybuild du``; sizes in bytes."""
-
-    what: str
-    count: int
-    size: int
-    reclaimable: int
-
-
-def usage(store: LocalStore) -> list[UsageRow]:
-    """Who holds how much: images, cached steps, unpacked layers, and what nobody needs."""
-    needed, _ = mark(store.blobs, store.tags.entries())
-    sizes = {digest: store.blobs.stat(digest) or 0 for digest in store.blobs.digests()}
-    cached = (cached_layers(store) & sizes.keys()) - needed
-    loose = sizes.keys() - needed - cached
-
-    def row(what: str, digests: Iterable[Digest], *, reclaimable: bool) -> UsageRow:
-        found = [sizes[digest] for digest in digests if digest in sizes]
-        return UsageRow(
-            what=what, count=len(found), size=sum(found), reclaimable=sum(found) if reclaimable else 0
-        )
-
-    def copies(what: str, *folders: str) -> UsageRow:
-        found = [tree_size(path) for folder in folders for _, path in _entries(store, folder)]
-        return UsageRow(what=what, count=len(found), size=sum(found), reclaimable=sum(found))
-
-    return [
-        row("Images", needed, reclaimable=False),
-        row("Build cache", cached, reclaimable=True),
-        row("Unneeded", loose, reclaimable=True),
-        copies("Unpacked layers", "rootfs"),
-        copies("Lists of layers", "index", "tars", "selections"),
-        copies("Cache mounts", "mounts"),
-    ]
-
-
-def cached_layers(store: LocalStore) -> set[Digest]:
-    """The layers that cached steps would hand out."""
-    with open_cache(store) as cache:
-        if cache is None:
-            return set()
-        return {layer.descriptor.digest for _, record, _ in cache.items() for layer in record.layers}
-
-
-@contextmanager
-def open_cache(store: LocalStore) -> Iterator[SqliteCacheIndex | None]:
-    """The cache index of the store; None where there is none yet."""
-    path = os.path.join(store.state, "cache.db")
-    if not os.path.exists(path):
-        yield None
-        return
-    cache = SqliteCacheIndex(path)
-    try:
-        yield cache
-    finally:
-        cache.close()
+    return sum(paths.values()), freed

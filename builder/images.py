@@ -20,8 +20,8 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 from oci_image.store.gc import mark
 
-from .cleanup import cached_layers
 from .errors import InvalidOption
+from .holdings import cached_layers
 from .local import Found, LocalStore
 from .request import ImageSet, single
 

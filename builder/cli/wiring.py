@@ -16,6 +16,7 @@ from ..events import EventSink, discard
 from ..host import Host
 from ..layersource import StoreLayers
 from ..layouts import LayoutResolver
+from ..leases import Lease, LeasingIndex, LeasingResolver
 from ..local import LocalStore
 from ..resolve import StoreResolver
 from ..scratch import Scratch
@@ -48,7 +49,9 @@ def open_host(
         fetcher = Fetcher(settings, store, sink)
         layers = StoreLayers(store.blobs, store.notes, store.state, fetcher.layers)
         stack.callback(layers.close)
-        cache = SqliteCacheIndex(os.path.join(store.state, "cache.db"))
+        lease = Lease(store.state)
+        stack.callback(lease.close)
+        cache = LeasingIndex(SqliteCacheIndex(os.path.join(store.state, "cache.db")), lease)
         stack.callback(cache.close)
         scratch = Scratch(store.state)
         stack.callback(scratch.close)
@@ -59,7 +62,9 @@ def open_host(
             blobs=store.blobs,
             tags=store.tags,
             layers=layers,
-            resolver=LayoutResolver(StoreResolver(store.tags, store.blobs, fetcher.image), store.blobs),
+            resolver=LeasingResolver(
+                LayoutResolver(StoreResolver(store.tags, store.blobs, fetcher.image), store.blobs), lease
+            ),
             cache=cache,
             stats=StatCache(os.path.join(store.state, "stats")),
             rootfs=lazy.rootfs,
