@@ -74,8 +74,8 @@ class Exporting:
             digest = await destination.write(made, self._sink)
         finally:
             await asyncio.to_thread(scratch.close)
-        count = f"{len(gathered.results)} steps, {len(gathered.layers)} layers"
-        caches = f", {len(mounts)} cache mounts" if option.mounts else ""
+        count = f"{len(gathered.results)} steps in {len(gathered.layers)} layers"
+        caches = f", cache mounts: {len(mounts)}" if option.mounts else ""
         return f"wrote cache manifest {digest} to {destination.shown}: {count}{caches}"
 
     async def _gathered(self, option: CacheExport, destination: CacheDestination) -> Gathered:

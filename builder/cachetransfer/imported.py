@@ -1,40 +1,26 @@
 """
-Imported caches in the place of local results: an index and a source of layers over what several caches hold.
+Imported caches in the place of local results: what several caches hold, and an index over it.
 
-Nothing is fetched for a hit; a layer comes when its bytes are needed, and is checked then: the blob by its
-digest, its content by the diff_id under which it is used. A layer that does not pass, or cannot be had, is
-lost: every result that needs it is a miss from then on, and `CacheLost` tells whoever was using it to start
-again.
+Nothing is fetched for a hit, and nothing is believed of a layer's content until somebody looked into it; see
+`layers`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from oci_image import mediatypes
 from oci_image.descriptor import Descriptor
-from oci_image.digest import Digest, Hasher
-from oci_image.errors import ImageError, VerificationFailed
+from oci_image.digest import Digest
 from oci_image.image import Layer
 from oci_image.store.base import BlobStore
-from registry.errors import RegistryError
 
-from ..errors import CacheLost
-from ..events import EventSink
 from ..graph import BuildGraph, Step
-from ..host import LayerSource, TarReader
 from ..records import CacheIndex, CacheRecord, is_complete
 from .document import CachedResult
 from .gathering import base_of
 from .places import CacheSource, ImportedCache
-
-if TYPE_CHECKING:
-    from oci_image.layer.index import LayerIndex
-
-_PIECE = 1 << 20
 
 
 class ImportedCaches:
@@ -45,6 +31,8 @@ class ImportedCaches:
         self._results: dict[Digest, list[CachedResult]] = {}
         self._forms: dict[Digest, list[Descriptor]] = {}
         self._sources: dict[Digest, list[CacheSource]] = {}
+        self.proven: set[Digest] = set()
+        """Blobs that are here, and whose content was compared with the diff_id under which it is used."""
         for source, cache in self.caches:
             for result in cache.results:
                 for key in dict.fromkeys((result.definition, result.content)):
@@ -52,6 +40,7 @@ class ImportedCaches:
             for diff_id, form in cache.layers.items():
                 self._forms.setdefault(diff_id, []).append(form)
                 self._sources.setdefault(form.digest, []).append(source)
+        self._imported = frozenset(self._sources)
 
     def results(self, key: Digest) -> Sequence[CachedResult]:
         """The results under a key, those of the first source first."""
@@ -73,6 +62,15 @@ class ImportedCaches:
         """The registries that have a blob, "" among them if it lies in a directory."""
         return {source.registry for source in self.sources(blob)}
 
+    def is_proven(self, layers: Sequence[Layer]) -> bool:
+        """Whether nothing about the layers is known from an import only."""
+        return all(
+            layer.descriptor.digest in self.proven
+            or layer.descriptor.digest == layer.diff_id
+            or layer.descriptor.digest not in self._imported
+            for layer in layers
+        )
+
     def lose(self, blob: Digest) -> None:
         """Take note that a blob cannot be had, or is not what it should be."""
         self._sources.pop(blob, None)
@@ -87,8 +85,8 @@ class ImportingIndex:
     """
     A cache index that finds imported results where it has none of its own that are complete.
 
-    An imported result is stored in the index below under the definition of its step; while its layers are
-    elsewhere it is not complete there, so that it is of no use without the import.
+    An imported result goes into the index below, by `settle`, when its layers are here and hold what they
+    should; so that the index below never knows what only an import says.
     """
 
     def __init__(
@@ -98,12 +96,16 @@ class ImportingIndex:
         self._caches = caches
         self._blobs = blobs
         self._steps: Mapping[Digest, Step] = {step.digest: step for graph in graphs for step in graph.steps()}
+        self._pending: dict[Digest, tuple[bytes, CacheRecord]] = {}
 
     def lookup(self, key: Digest) -> CacheRecord | None:
         """The record under a key: the local one if it is complete, else an imported one."""
+        if key in self._pending:
+            return self._pending[key][1]
         local = self._inner.lookup(key)
         for result in self._caches.results(key):
             if local is not None and is_complete(local, self._blobs, len(result.base)):
+                self._caches.proven.update(layer.descriptor.digest for layer in local.layers)
                 return local
             record = self._record(result, key)
             if record is not None:
@@ -111,8 +113,18 @@ class ImportingIndex:
         return local
 
     def store(self, keys: Sequence[tuple[Digest, bytes]], record: CacheRecord) -> None:
-        """Store the record in the index below."""
-        self._inner.store(keys, record)
+        """Store the record, in the index below only when none of its layers is just said to be something."""
+        if self._caches.is_proven(record.layers):
+            self._inner.store(keys, record)
+            for key, _ in keys:
+                self._pending.pop(key, None)
+        else:
+            self._pending.update((key, (preimage, record)) for key, preimage in keys)
+
+    def settle(self) -> None:
+        """Store imported results whose layers came meanwhile in the index below."""
+        for key, (preimage, record) in list(self._pending.items()):
+            self.store([(key, preimage)], record)
 
     def preimage(self, key: Digest) -> bytes | None:
         """The bytes that a key is the digest of."""
@@ -142,7 +154,7 @@ class ImportingIndex:
             layers=layers, content=result.content, created=time.time(), layer_size=result.size, duration=0.0
         )
         if step is not None:
-            self._inner.store([(step.digest, step.preimage)], record)
+            self.store([(step.digest, step.preimage)], record)
         return record
 
     def _layer(self, diff_id: Digest) -> Layer | None:
@@ -151,101 +163,6 @@ class ImportingIndex:
             return Layer(diff_id, _plain(diff_id, size))
         form = self._caches.form(diff_id)
         return None if form is None else Layer(diff_id, _bare(form))
-
-
-class ImportedLayers:
-    """A source of layers that fetches those of imported caches when their bytes are needed."""
-
-    def __init__(self, inner: LayerSource, caches: ImportedCaches, blobs: BlobStore, sink: EventSink) -> None:
-        self._inner = inner
-        self._caches = caches
-        self._blobs = blobs
-        self._sink = sink
-        self._locks: dict[Digest, asyncio.Lock] = {}
-        self.lost: CacheLost | None = None
-
-    async def ensure(self, layers: tuple[Layer, ...]) -> None:
-        """
-        Let the layers be in the local store.
-
-        Raises:
-            CacheLost: an imported one cannot be had.
-            CannotResolve: another one cannot be had.
-        """
-        absent = [layer for layer in layers if self._is_absent(layer)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._fetch(layer)) for layer in absent]
-        problems = [problem for task in tasks for problem in [task.result()] if problem is not None]
-        if problems:
-            self.lost = problems[0]
-            raise problems[0]
-        await self._inner.ensure(layers)
-
-    def index(self, layer: Layer) -> LayerIndex:
-        """The list of a layer's entries."""
-        return self._inner.index(layer)
-
-    def remember(self, diff_id: Digest, index: LayerIndex) -> None:
-        """Keep the index of a layer that was just written."""
-        self._inner.remember(diff_id, index)
-
-    def open_tar(self, layer: Layer) -> TarReader:
-        """The layer's uncompressed archive."""
-        return self._inner.open_tar(layer)
-
-    def read(self, layer: Layer, offset: int, size: int) -> bytes:
-        """Bytes of the uncompressed archive."""
-        return self._inner.read(layer, offset, size)
-
-    def _is_absent(self, layer: Layer) -> bool:
-        blob = layer.descriptor.digest
-        if not self._caches.is_reachable(blob):
-            return False
-        return self._blobs.stat(blob) is None and self._blobs.stat(layer.diff_id) is None
-
-    async def _fetch(self, layer: Layer) -> CacheLost | None:
-        """Fetch a layer from the first source that has it; gives the problem of the last one that failed."""
-        blob = layer.descriptor
-        async with self._locks.setdefault(blob.digest, asyncio.Lock()):
-            if not self._is_absent(layer):
-                return None
-            problem: Exception | None = None
-            shown = ""
-            for source in self._caches.sources(blob.digest):
-                shown = source.shown
-                try:
-                    await source.fetch((blob,), self._blobs, self._sink)
-                    await asyncio.to_thread(check_content, layer, self._blobs)
-                except (RegistryError, ImageError, OSError) as failure:
-                    problem = failure
-                else:
-                    return None
-            self._caches.lose(blob.digest)
-            lost = CacheLost(f"layer {blob.digest.short} of the cache {shown} cannot be used: {problem}")
-            lost.__cause__ = problem
-            return lost
-
-
-def check_content(layer: Layer, blobs: BlobStore) -> None:
-    """
-    See whether a compressed layer holds what its diff_id promises; it is removed if not (blocking).
-
-    Raises:
-        VerificationFailed: it does not.
-        UnsafeLayer: it cannot be decompressed.
-    """
-    from oci_image.layer.compression import open_decompressed
-
-    hasher = Hasher(layer.diff_id.algorithm)
-    try:
-        with open_decompressed(blobs.open(layer.descriptor.digest)) as stream:
-            while piece := stream.read(_PIECE):
-                hasher.update(piece)
-        if hasher.digest() != layer.diff_id:
-            raise VerificationFailed(f"its content is {hasher.digest()}, not {layer.diff_id}")
-    except ImageError:
-        blobs.delete(layer.descriptor.digest)
-        raise
 
 
 def absent_layers(layers: Sequence[Layer], blobs: BlobStore) -> list[Layer]:

@@ -202,9 +202,11 @@ def _export(value: _Value) -> CacheExport:
         if value.everything():
             raise Unsupported(f"{value.shown}: mode=max is not supported with type=inline")
         return CacheExport(encoder=parse_encoder("uncompressed"))
+    remote = value.kind == "registry"
+    if remote and _reference(value).digest is not None:
+        raise value.problem("a cache is exported to a tag, not to a digest")
     value.only("oci-mediatypes", True)
     value.only("image-manifest", True)
-    remote = value.kind == "registry"
     return CacheExport(
         reference=_reference(value) if remote else None,
         insecure=remote and value.flag("registry.insecure", False),

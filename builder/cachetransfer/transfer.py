@@ -19,8 +19,9 @@ from ..host import Host
 from ..recall import Recall, Results
 from ..snapshots import Snapshot
 from .exporting import PROBLEMS, Exporting, reason
-from .imported import ImportedCaches, ImportedLayers, ImportingIndex, absent_layers
+from .imported import ImportedCaches, ImportingIndex, absent_layers
 from .inline import inline_cache
+from .layers import ImportedLayers
 from .options import CacheExport
 from .places import CacheDestination, CacheSource, ImportedCache
 
@@ -120,6 +121,8 @@ class CacheTransfer:
                 sink(Notice("warning", f"{lost.message}; what needs it is built again"))
             else:
                 return results
+            finally:
+                index.settle()
 
     def annotations(self, target: Target, snapshot: Snapshot) -> dict[str, str]:
         """What an image's manifest says about its cache; nothing unless that was asked for."""
@@ -184,9 +187,9 @@ async def _settle(
     used = [layer for snapshot in results.snapshots for layer in snapshot.layers]
     absent = absent_layers(used, host.blobs)
     imported.remember(absent)
-    await layers.ensure(
-        tuple(one for one in absent if needed.here(imported.registries(one.descriptor.digest)))
-    )
+    # Those that are here already are only looked into.
+    remote = [one for one in absent if not needed.here(imported.registries(one.descriptor.digest))]
+    await layers.ensure(tuple(one for one in used if one not in remote))
 
 
 def _quiet(sink: EventSink, layers: ImportedLayers) -> EventSink:

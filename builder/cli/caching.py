@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..errors import InvalidOption
 from ..local import LocalStore
 from ..request import BuildRequest
 from .settings import Settings
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
 
 
 def open_caches(request: BuildRequest, settings: Settings, store: LocalStore) -> CacheTransfer | None:
-    """What imports and exports the caches of a build; None for one without any."""
+    """
+    What imports and exports the caches of a build; None for one without any.
+
+    Raises:
+        InvalidOption: a cache is to be exported into the store itself.
+    """
     if not request.cache_from and not request.cache_to:
         return None
+    if any(one.path == store.root for one in request.cache_to):
+        raise InvalidOption(f"--cache-to: {store.root} is the local store", hint="name another directory")
     from ..cachetransfer.transfer import CacheTransfer
 
     return CacheTransfer(

@@ -251,31 +251,49 @@ async def test_a_layer_that_is_lost_in_the_middle_is_no_failure(machine, journal
     assert len(other.notices) == 1
 
 
-async def test_a_layer_under_a_false_name_is_no_hit(machine, journal, to, origin, tmp_path):
-    """A cache whose layer is not what its diff_id promises is found out before the layer is used."""
-    (first,) = await machine("a").build(two_stages(), exports=[f"{to},mode=max"])
-    directory = tmp_path / "cache"
+def poison(directory, diff_id):
+    """Let a cache say that a layer is something else; gives the digest of that."""
     blobs, tags = LayoutBlobStore(directory, durable=False), LayoutTagStore(directory)
     (entry,) = tags.entries()
     manifest = json.loads(blob(directory, entry.digest).read_bytes())
     with blobs.writer() as writer:
         writer.write(b"poison")
         false = writer.commit()
-    wanted = str(first.layers[1].diff_id)
     for layer in manifest["layers"]:
-        if layer["digest"] == wanted:
+        if layer["digest"] == str(diff_id):
             layer.update(digest=str(false), size=6)
     with blobs.writer() as writer:
         raw = json.dumps(manifest).encode()
         writer.write(raw)
         poisoned = writer.commit()
     tags.set("latest", Descriptor(media_type=entry.media_type, digest=poisoned, size=len(raw)))
+    return false
+
+
+async def test_a_layer_under_a_false_name_is_no_hit(machine, journal, to, origin, tmp_path):
+    """A cache whose layer is not what its diff_id promises is found out before the layer is used."""
+    (first,) = await machine("a").build(two_stages(), exports=[f"{to},mode=max"])
+    false = poison(tmp_path / "cache", first.layers[1].diff_id)
     journal.ran.clear()
     other = machine("b")
     (second,) = await other.build(two_stages(), imports=[origin], needed=EVERYTHING)
     assert second.diff_ids == first.diff_ids
     assert journal.ran == ["copy"]
     assert other.blobs.stat(false) is None
+
+
+async def test_a_false_name_for_something_that_is_here_is_no_hit(machine, journal, to, origin, tmp_path):
+    """A cache may name a blob of another image as its layer; it is looked into, and stays what it is."""
+    (first,) = await machine("a").build(two_stages(), exports=[f"{to},mode=max"])
+    false = poison(tmp_path / "cache", first.layers[1].diff_id)
+    journal.ran.clear()
+    other = machine("b")
+    with other.blobs.writer() as writer:
+        writer.write(b"poison")
+        assert writer.commit() == false
+    (second,) = await other.build(two_stages(), imports=[origin], needed=Needed(pushed_to=frozenset("r")))
+    assert (journal.ran, second.diff_ids) == (["copy"], first.diff_ids)
+    assert other.blobs.stat(false) == 6
 
 
 async def test_layers_of_an_image_that_stays_are_copied(machine, to, origin):
