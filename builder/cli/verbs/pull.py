@@ -10,7 +10,7 @@ from oci_image.reference import Reference
 
 from ...errors import InvalidOption
 from ...local import LocalStore
-from ..options import verb
+from ..options import add_progress, verb
 from ..progress.open import open_progress
 from ..settings import Settings
 from ..transfers import pull_image
@@ -22,9 +22,7 @@ def main(arguments: list[str]) -> int:
     p.add_argument("image", metavar="NAME[:TAG|@DIGEST]", help="what to pull")
     p.add_argument("--platform", metavar="OS/ARCH", help="which platform (default this machine's)")
     p.add_argument("--all-platforms", action="store_true", help="the whole index with all its images")
-    p.add_argument(
-        "--progress", default="auto", choices=("auto", "plain", "tty", "json", "quiet"), help="how to report"
-    )
+    add_progress(p)
     args = p.parse_args(arguments)
     settings = Settings.read(args.root)
     reference = Reference.parse(args.image)

@@ -9,7 +9,7 @@ from oci_image.errors import NotFound
 from oci_image.reference import Reference
 
 from ...local import LocalStore
-from ..options import verb
+from ..options import add_progress, verb
 from ..progress.open import open_progress
 from ..settings import Settings
 from ..transfers import push_image
@@ -19,9 +19,7 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     p = verb("push", "Push an image to a registry.", usage="[OPTIONS] NAME[:TAG]")
     p.add_argument("image", metavar="NAME[:TAG]", help="what to push; the name says where to")
-    p.add_argument(
-        "--progress", default="auto", choices=("auto", "plain", "tty", "json", "quiet"), help="how to report"
-    )
+    add_progress(p)
     p.add_argument(
         "--compression",
         default="gzip",
