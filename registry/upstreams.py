@@ -43,6 +43,7 @@ _BODY_LIMIT = 64 * 1024
 _FAILURES = (408, 429, 500, 502, 503, 504)
 _RETRY = RetryPolicy(attempts=2, first_delay=0.2, longest_delay=1.0)
 _RENEW_SECONDS = 30.0
+_CONNECTIONS = 64  # slow blobs must not keep tags waiting
 
 
 def upstreams(
@@ -70,6 +71,7 @@ def upstreams(
             user_agent=user_agent,
             connect_timeout=mirror.timeout,
             stall_timeout=mirror.timeout,
+            connections=_CONNECTIONS,
             retry=_RETRY,
             proxies=proxies or {},
             no_proxy=no_proxy,

@@ -235,5 +235,5 @@ async def quarantine(state: ServerState, digest: Digest) -> None:
     """Put a damaged blob out of reach; the next push of it repairs it."""
     _LOG.error("the content of %s is damaged; it was put aside", digest)
     await state.in_thread(state.store.blobs.quarantine, digest)
-    state.verified.remove(digest)
     state.metadata.clear()
+    state.note_damage(digest)

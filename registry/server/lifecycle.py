@@ -89,7 +89,7 @@ class _OneServer:
     def damaged(self, digest: Digest) -> None:
         """Its next reader must verify it."""
         with contextlib.suppress(RuntimeError):  # the server stops
-            self._loop.call_soon_threadsafe(self._state.verified.remove, digest)
+            self._loop.call_soon_threadsafe(self._state.note_damage, digest)
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from oci_image.reference import is_repository_name, is_tag
 
 from ..errors import ApiError, RegistryError, Unauthorized
 from ..protocol.errors import ErrorCode
-from . import forwarded, page_views
+from . import forwarded, mirroring, page_views
 from .page_content import read_tags, read_view
 from .page_parts import Frame
 from .rights import Principal
@@ -139,20 +139,21 @@ async def _content(request: web.Request, who: Principal) -> str:
         raise _ask(state, who)
     frame = _frame(request, who)
     if reference is None:
-        return await _tags(state, frame, name, request.query.get("after", ""))
+        origin = mirroring.origin_of(request.app, name)
+        return await _tags(state, frame, name, request.query.get("after", ""), origin)
     view = await state.in_thread(read_view, state.store, name, reference)
     if view is None:
         raise _NotHere("nothing is here")
     return page_views.manifest(frame, name, str(reference), view)
 
 
-async def _tags(state: ServerState, frame: Frame, name: str, after: str) -> str:
+async def _tags(state: ServerState, frame: Frame, name: str, after: str, origin: str) -> str:
     names = await state.in_thread(state.store.tags.names, name, after, PAGE_SIZE + 1)
     if names is None:
         raise _NotHere("nothing is here")
     shown, following = _page(list(names))
     lines = await state.in_thread(read_tags, state.store, name, shown)
-    return page_views.repository(frame, name, lines, following)
+    return page_views.repository(frame, name, lines, following, origin)
 
 
 def _read_path(path: str) -> tuple[str, Digest | str | None]:

@@ -50,8 +50,8 @@ def _storage(used: int, total: int) -> Markup:
     return element("section", element("h2", "Storage"), element("p", text), meter)
 
 
-def repository(frame: Frame, name: str, lines: Sequence[TagLine], following: str) -> str:
-    """The tags of a repository."""
+def repository(frame: Frame, name: str, lines: Sequence[TagLine], following: str, origin: str = "") -> str:
+    """The tags of a repository, and where it is mirrored from."""
     rows = []
     for line in lines:
         href = frame.link("r/", name, ":", line.name)
@@ -67,7 +67,8 @@ def repository(frame: Frame, name: str, lines: Sequence[TagLine], following: str
     table: object = nothing("This repository has no tags.")
     if rows:
         table = table_of("Tags", ("Tag", "Content", "Size", "Digest"), rows)
-    content = [crumbs(frame, name), table, next_page(frame.link("r/", name), following)]
+    mirrored = element("p", "Mirrored from ", element("code", origin, class_="break")) if origin else ""
+    content = [crumbs(frame, name), mirrored, table, next_page(frame.link("r/", name), following)]
     return whole(frame, name, *content, name=name)
 
 

@@ -47,6 +47,7 @@ class ServerState:
         deliveries: one mark for each large blob that is being sent.
         verifying: held while a blob is verified before it is sent; gone with who waits for it.
         greeted: connections that sent a whole request.
+        on_damage: called with the digest of content that was found to be damaged and put aside.
     """
 
     config: RegistryConfig
@@ -66,6 +67,13 @@ class ServerState:
     deliveries: set[object] = field(default_factory=set)
     verifying: WeakValueDictionary[Digest, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     greeted: WeakSet[asyncio.BaseTransport] = field(default_factory=WeakSet)
+    on_damage: list[Callable[[Digest], None]] = field(default_factory=list)
+
+    def note_damage(self, digest: Digest) -> None:
+        """Trust no earlier verification of content that was put aside, and tell who may repair it."""
+        self.verified.remove(digest)
+        for tell in self.on_damage:
+            tell(digest)
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that may block in one of the server's threads."""

@@ -75,6 +75,7 @@ class Fetch:
             site.patience.note_success()
             site.figures.asked(site.mirror.prefix, "found")
             spool.end(None)
+            _LOG.info("fetched %s of %s, %d bytes", self._digest, self._place.repository, spool.size)
             return await self._keep()
         except UpstreamFailed as problem:
             site.note_failure(KIND, self._key, problem)

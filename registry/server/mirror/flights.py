@@ -23,12 +23,16 @@ class Flights(Generic[T]):
 
     async def join(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of the fetch that is going on, or of one that starts now."""
+        # A client that goes away must not take the fetch with it.
+        return await asyncio.shield(self.begin(key, start))
+
+    def begin(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """The fetch that is going on, or one that starts now."""
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.get_running_loop().create_task(start())
             task.add_done_callback(lambda done: self._end(key, done))
-        # A client that goes away must not take the fetch with it.
-        return await asyncio.shield(task)
+        return task
 
     def _end(self, key: Hashable, task: asyncio.Task[T]) -> None:
         if self._running.get(key) is task:

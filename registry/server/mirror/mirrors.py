@@ -13,7 +13,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import cast
@@ -29,8 +29,10 @@ from ..config import RegistryConfig
 from ..requests import Call, check_repository, is_unchanged, read_digest, read_reference
 from ..state import STATE, ServerState
 from ..store.filesystem import FilesystemStore
+from ..store.indexed import IndexedStore
 from .blobs import Blobs, blob_headers
 from .figures import Figures
+from .flights import Flights
 from .lists import Lists
 from .manifests import Manifests
 from .names import Names, Place, is_allowed, place_of
@@ -93,6 +95,7 @@ class Mirrors:
         self._blobs: Blobs | None = None
         self._manifests: Manifests | None = None
         self._lists: Lists | None = None
+        self._repairs: Flights[bool] = Flights()
 
     async def running(self, app: web.Application) -> AsyncIterator[None]:
         """A cleanup context of the application."""
@@ -111,7 +114,10 @@ class Mirrors:
                     patience=Patience(mirror.prefix, offline=mirror.offline, missing_ttl=mirror.missing_ttl),
                     figures=figures,
                 )
+            state.on_damage.append(self._damaged)
             yield
+            state.on_damage.remove(self._damaged)
+            await self._repairs.close()
             await self._manifests.close()
             await self._lists.close()
             await self._blobs.close()
@@ -235,19 +241,19 @@ class Mirrors:
             return web.Response(status=304, headers=blob_headers(digest))
         return web.Response(headers=blob_headers(digest) | {"Content-Length": str(size)})
 
-    async def repair(self, digest: Digest, repositories: Sequence[str]) -> bool:
-        """Get something that was found to be damaged again from an upstream; False if none has it."""
-        if self._blobs is None or self._manifests is None:
+    def _damaged(self, digest: Digest) -> None:
+        self._repairs.begin(digest, lambda: self._repair(digest))
+
+    async def _repair(self, digest: Digest) -> bool:
+        """Get something that was put aside from an upstream again; False if none has it."""
+        state, blobs = cast("ServerState", self._state), cast("Blobs", self._blobs)
+        if not isinstance(state.store, IndexedStore):
             return False
-        for repository in repositories:
+        for repository in await state.in_thread(state.store.index.holders, digest):
             found = self._names.of_prefix(repository)
             if found is None or not is_allowed(place := place_of(*found)):
                 continue
-            site = self._sites[place.mirror.prefix]
-            state = cast("ServerState", self._state)
-            if await state.in_thread(state.store.blobs.stat, repository, digest) is not None:
-                return True
-            if await self._blobs.repair(site, place, digest):
+            if await blobs.repair(self._sites[place.mirror.prefix], place, digest):
                 _LOG.info("%s was repaired from the upstream of %s", digest, place.mirror.prefix)
                 return True
         return False
@@ -277,4 +283,4 @@ def _directory(state: ServerState) -> tuple[str, str]:
 
 
 def _records_path(config: RegistryConfig) -> str:
-    return f"{config.root}/mirror.db" if config.root and "://" not in config.root else ":memory:"
+    return f"{config.directory}/mirror.db" if config.directory else ":memory:"

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
+from pathlib import Path
 
 from aiohttp import web
 
@@ -171,6 +173,12 @@ class _Failure(web.HTTPException):
     def __init__(self, status, headers):
         super().__init__(headers=headers, text="{}")
         self.set_status(status)
+
+
+def damage(path, change):
+    """Change a file, as a disk would."""
+    os.chmod(path, 0o644)
+    Path(path).write_bytes(change(Path(path).read_bytes()))
 
 
 async def settled():

@@ -5,7 +5,6 @@ import base64
 import json
 import logging
 import os
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from registry.server.mirror.settings import Mirror
 from registry.server.policies import Policy
 from registry.server.store.filesystem import FilesystemStore
 from registry.upstreams import upstreams
-from tests.contract.mirror.farside import INDEX, digest_of, settled
+from tests.contract.mirror.farside import INDEX, damage, digest_of, settled
 
 LAYER = os.urandom(300_000)
 TAG = "/v2/docker.io/library/app/manifests/1"
@@ -83,12 +82,6 @@ async def test_a_tag_that_is_gone(start, far, store):
     assert (await client.get(TAG)).status == 404
     assert store.tags.get(NAME, "1") is None
     assert (await client.get(f"/v2/{NAME}/manifests/{digest}")).status == 200
-
-
-def damage(path, change):
-    """Change a file, as a disk would."""
-    os.chmod(path, 0o644)
-    Path(path).write_bytes(change(Path(path).read_bytes()))
 
 
 FAILURES = {

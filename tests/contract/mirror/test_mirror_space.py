@@ -16,7 +16,7 @@ from registry.server.mirror.settings import Mirror
 from registry.server.policies import Policy
 from registry.server.rights import Rule
 from registry.server.store.memory import MemoryStore
-from tests.contract.mirror.farside import digest_of, settled, until
+from tests.contract.mirror.farside import damage, digest_of, settled, until
 
 LAYER = os.urandom(600_000)
 NAME = "docker.io/library/app"
@@ -154,3 +154,50 @@ async def test_deliveries_leave_nothing_behind(start, far, store):
     assert store.uploads.count() == 0
     if hasattr(store, "layout"):
         await until(lambda: os.listdir(store.layout.temporary) == [])
+
+
+@pytest.mark.parametrize("store", ["filesystem"], indirect=True)
+async def test_a_scrub_repairs_from_the_upstream(start, far, store):
+    """What it finds to be damaged is here again before anybody asks; also where it was pushed."""
+    far.image("library/app", "1", LAYER)
+    client = await start(server={"scrub_interval": 0.2, "scrub_rate": 1e9, "verify_window": 0.0})
+    assert (await (await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")).read()) == LAYER
+    await settled()
+    assert (
+        await client.post(f"/v2/team/app/blobs/uploads/?mount={digest_of(LAYER)}&from={NAME}")
+    ).status == 201
+    damage(store.layout.blob(Digest.parse(digest_of(LAYER))), lambda raw: bytes(len(raw)))
+
+    await until(lambda: far.count("GET", "/blobs/") == 2)
+    await settled()
+    far.broken = (500, {})
+    for name in (NAME, "team/app"):
+        assert (await (await client.get(f"/v2/{name}/blobs/{digest_of(LAYER)}")).read()) == LAYER
+
+
+@pytest.mark.parametrize("store", ["filesystem"], indirect=True)
+async def test_what_no_upstream_has_stays_damaged(start, far, store):
+    """Local content is nobody else's business."""
+    client = await start(server={"scrub_interval": 0.2, "scrub_rate": 1e9})
+    digest = digest_of(LAYER)
+    assert (await client.post(f"/v2/team/app/blobs/uploads/?digest={digest}", data=LAYER)).status == 201
+    damage(store.layout.blob(Digest.parse(digest)), lambda raw: bytes(len(raw)))
+
+    await until(lambda: os.listdir(f"{store.layout.root}/quarantine"))
+    assert (await client.get(f"/v2/team/app/blobs/{digest}")).status == 404
+    assert far.asked == []
+
+
+async def test_the_page_names_the_origin(start, far):
+    """Of mirrored repositories, and of no others."""
+    far.image("library/app", "1")
+    client = await start(server={"verify_references": False})
+    assert (await client.get(f"/v2/{NAME}/manifests/1")).status == 200
+    raw = b'{"schemaVersion": 2, "manifests": []}'
+    fields = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+    assert (await client.put("/v2/team/app/manifests/1", data=raw, headers=fields)).status == 201
+
+    page = await (await client.get(f"/r/{NAME}")).text()
+    assert "Mirrored from" in page
+    assert f"{far.url}/library/app" in page
+    assert "Mirrored from" not in await (await client.get("/r/team/app")).text()
