@@ -36,18 +36,14 @@ from . import (
 from .access import open_access
 from .announcing import announce
 from .auth import Authenticator, Caller
+from .belongings import Belongings, own_belongings
 from .config import RegistryConfig
-from .events import Outbox
 from .marks import CALLER, ROUTE
-from .metadata import MetadataCache
-from .metrics import Metrics
 from .middleware import add_headers, answer_errors
 from .mirror.upstream import OpenUpstream
-from .ratelimit import RateLimit
 from .requests import Call, check_repository
 from .state import STATE, ServerState
 from .store.base import RegistryStore
-from .switches import LocalSwitches
 from .verification import VerifiedBlobs
 from .visitors import failures_counted
 
@@ -94,6 +90,7 @@ def create_app(
     store: RegistryStore,
     *,
     authenticator: Authenticator | None = None,
+    belongings: Belongings | None = None,
     upstreams: OpenUpstream | None = None,
 ) -> web.Application:
     """
@@ -105,6 +102,7 @@ def create_app(
         config: the settings; where to listen and TLS are the concern of `serve`.
         store: where content is kept.
         authenticator: takes the place of the one that the settings ask for.
+        belongings: what the requests of several processes share; by default those of this process.
         upstreams: leads to the registries behind mirrors (`registry.upstreams`).
 
     Raises:
@@ -116,13 +114,9 @@ def create_app(
         store=store,
         authenticator=access.authenticator if authenticator is None else authenticator,
         threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="registry"),
-        metadata=MetadataCache(),
         verified=VerifiedBlobs(config.verify_window),
         access=access,
-        metrics=Metrics() if config.metrics else None,
-        rate=RateLimit(config.requests_per_second, config.burst) if config.requests_per_second else None,
-        outbox=_open_outbox(config),
-        switches=LocalSwitches(read_only=config.read_only),
+        belongings=own_belongings(config) if belongings is None else belongings,
     )
     app = web.Application(middlewares=[answer_errors])
     app[STATE] = state
@@ -140,14 +134,6 @@ def create_app(
     # The body is invited by the handler that wants it, after the caller was checked.
     app.router.add_route("*", "/{path:.*}", _dispatch, expect_handler=_expect)
     return app
-
-
-def _open_outbox(config: RegistryConfig) -> Outbox | None:
-    if not config.webhooks:
-        return None
-    from .webhooks import open_outbox  # loads SQLite
-
-    return open_outbox(config)
 
 
 async def _expect(_request: web.Request) -> None:

@@ -147,6 +147,7 @@ class RegistryConfig:
         host: address to listen on.
         port: port to listen on; 0 for any free one.
         root: directory of the content; empty to keep it in memory.
+        workers: how many processes answer; more than one need a root.
         read_only: whether pushes and deletions are refused.
         delete_enabled: whether manifests, tags and blobs may be deleted.
         auth: how callers say who they are.
@@ -186,6 +187,7 @@ class RegistryConfig:
     host: str = "127.0.0.1"
     port: int = 5000
     root: str = ""
+    workers: int = 1
     read_only: bool = False
     delete_enabled: bool = True
     auth: Auth = field(default_factory=AnonymousAuth)
@@ -225,6 +227,8 @@ class RegistryConfig:
         check_mirrors(self.mirrors)
         if not 0 <= self.port <= 65535:
             raise InvalidConfiguration(f"invalid port {self.port}")
+        if self.workers < 1:
+            raise InvalidConfiguration("a server has at least one worker")
         if self.manifest_limit < MANIFEST_LIMIT:
             raise InvalidConfiguration("the limit for manifests must be at least 4 MiB")
         if self.page_limit < 1 or self.max_uploads < 1:

@@ -67,6 +67,14 @@ def _row(key: str, kind: str, text: str, default: Any = None, **more: Any) -> Se
 
 _SERVER = (
     _row("listen", "string", "Address and port; port 0 is any free one.", "127.0.0.1:5000"),
+    _row(
+        "workers",
+        "integer",
+        "How many processes answer; more than one need a directory.",
+        1,
+        minimum=1,
+        field="workers",
+    ),
     _row("read_only", "boolean", "Refuse pushes and deletions.", False, field="read_only"),
     _row("delete", "boolean", "Allow deletions.", True, field="delete_enabled"),
     _row("trust_proxy", "boolean", "Believe X-Forwarded headers.", False, field="trust_proxy"),

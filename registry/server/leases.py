@@ -9,11 +9,29 @@ entry in memory, which is written to the index in batches.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Protocol
 
 from oci_image.digest import Digest
 
 Key = tuple[str, Digest]
+
+
+class Others(Protocol):
+    """Further processes that tell clients what is here."""
+
+    def condemn(self, keys: AbstractSet[Key]) -> None:
+        """Let none of them touch these by itself any more. Uses from before can be seen when it returns."""
+        ...
+
+    def used(self, key: Key) -> float:
+        """When one of them used this last, or something that cannot be told from it."""
+        ...
+
+    def release(self, keys: AbstractSet[Key]) -> None:
+        """Let them touch these again."""
+        ...
 
 
 class Leases:
@@ -32,6 +50,7 @@ class Leases:
         self._used: dict[Key, float] = {}
         self._pulled: dict[Key, tuple[float, float]] = {}
         self._condemned: set[Key] = set()
+        self.others: Others | None = None
 
     def touch(self, repository: str, digest: Digest) -> bool:
         """Note a use; False when the content is being collected and must not be relied upon."""
@@ -50,11 +69,18 @@ class Leases:
     def condemn(self, keys: Iterable[Key], since: float) -> set[Key]:
         """Of these, the ones that nobody used after `since`; from now on nobody can, until `release`."""
         with self._lock:
-            chosen = {key for key in keys if not self._is_used(key, since)}
+            asked = set(keys) - self._condemned
+            if self.others is not None:
+                self.others.condemn(asked)
+            chosen = {key for key in asked if not self._is_used(key, since)}
+            if self.others is not None:
+                self.others.release(asked - chosen)
             self._condemned |= chosen
             return chosen
 
     def _is_used(self, key: Key, since: float) -> bool:
+        if self.others is not None and self.others.used(key) > since:
+            return True
         return self._used.get(key, since) > since or self._pulled.get(key, (since, 0.0))[0] > since
 
     def is_condemned(self, repository: str, digest: Digest) -> bool:
@@ -65,7 +91,18 @@ class Leases:
     def release(self, keys: Iterable[Key]) -> None:
         """End the collection of these: they are gone, or stay."""
         with self._lock:
-            self._condemned.difference_update(keys)
+            ended = self._condemned.intersection(keys)
+            self._condemned -= ended
+            if self.others is not None:
+                self.others.release(ended)
+
+    def absorb(self, used: Mapping[Key, float], pulled: Mapping[Key, tuple[float, float]]) -> None:
+        """Take over uses and pulls that another process noted."""
+        with self._lock:
+            for key, when in used.items():
+                self._used[key] = max(when, self._used.get(key, when))
+            for key, times in pulled.items():
+                self._pulled[key] = max(times, self._pulled.get(key, times))
 
     def take(self) -> tuple[dict[Key, float], dict[Key, tuple[float, float]]]:
         """The uses since the last call with their time, and the pulls with their time and the time of day."""

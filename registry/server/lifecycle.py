@@ -38,7 +38,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     """A cleanup context of the application."""
     state = app[STATE]
     check_store(state.store, state.config.policies)
-    if isinstance(state.store, MemoryStore) or not state.owns_directory:
+    if isinstance(state.store, MemoryStore) or not state.belongings.owns_directory:
         yield
         return
     from .store.filesystem import FilesystemStore

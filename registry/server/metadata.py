@@ -129,6 +129,12 @@ class MetadataCache:
             if blobs:
                 self._blobs.drop(repository)
 
+    def forget(self, repository: str) -> None:
+        """Forget what is known of a repository."""
+        self._changes += 1
+        self._manifests.drop(repository)
+        self._blobs.drop(repository)
+
     def clear(self) -> None:
         """Forget everything."""
         self._changes += 1

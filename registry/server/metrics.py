@@ -8,11 +8,15 @@ Governing source: the Prometheus exposition format, by prometheus-client.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from ..errors import InvalidConfiguration
 from .marks import ROUTE
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector as Counted
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -43,6 +47,7 @@ class Metrics:
                 hint="install the extra: pip install 'pybuild[registry]'",
             ) from problem
         self._render = prometheus.generate_latest
+        self._new_registry = prometheus.CollectorRegistry
         self.content_type = prometheus.CONTENT_TYPE_PLAIN_0_0_4
         self.registry = registry = prometheus.CollectorRegistry()
         name = "pybuild_registry_"
@@ -77,7 +82,17 @@ class Metrics:
         self._sent.inc(max(answer.body_length, 0) if answer.prepared else answer.content_length or 0)
 
     def page(self, gauges: Mapping[str, float]) -> bytes:
-        """Everything in the form that Prometheus reads, with the present values of `GAUGES`."""
+        """Everything in the form that Prometheus reads, with the present values of `GAUGES`; may block."""
         for name, value in gauges.items():
             self._gauges[name].set(value)
         return self._render(self.registry)
+
+    def render(self, counted: Counted, gauges: Mapping[str, float]) -> bytes:
+        """As `page`, with counters from elsewhere."""
+        for name, value in gauges.items():
+            self._gauges[name].set(value)
+        shown = self._new_registry()
+        shown.register(counted)
+        for gauge in self._gauges.values():
+            shown.register(gauge)
+        return self._render(shown)

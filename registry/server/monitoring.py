@@ -42,7 +42,7 @@ def _add_metrics(app: web.Application, state: ServerState, metrics: Metrics) -> 
     async def show(request: web.Request) -> web.StreamResponse:
         if not state.config.metrics_public:
             await administrator(request)
-        body = metrics.page(await state.in_thread(_gauges, state))
+        body = await state.in_thread(lambda: metrics.page(_gauges(state)))
         return web.Response(body=body, headers={"Content-Type": metrics.content_type})
 
     app.router.add_get("/metrics", show)

@@ -70,9 +70,13 @@ class RateLimit:
 
     def _left(self, key: tuple[str, str]) -> float:
         now = self._clock()
-        left, since = self._held.get(key, (self._burst, now))
+        left, since = self._held_by(key) or (self._burst, now)
         left = min(self._burst, left + (now - since) * self._per_second)
         if left < 1:
             seconds = max(1, math.ceil((1 - left) / self._per_second))
             raise ApiError(ErrorCode.TOOMANYREQUESTS, headers={"Retry-After": str(seconds)})
         return left
+
+    def _held_by(self, key: tuple[str, str]) -> tuple[float, float] | None:
+        """What an allowance held, and when."""
+        return self._held.get(key)

@@ -18,6 +18,7 @@ from aiohttp import web
 from ..errors import InvalidConfiguration
 from .access import open_access
 from .app import create_app
+from .belongings import Belongings
 from .config import RegistryConfig
 from .mirror.upstream import OpenUpstream
 from .state import STATE, ServerState
@@ -60,10 +61,22 @@ def verify(config: RegistryConfig) -> None:
 
 @contextlib.asynccontextmanager
 async def listening(
-    config: RegistryConfig, store: RegistryStore, upstreams: OpenUpstream | None = None
+    config: RegistryConfig,
+    store: RegistryStore,
+    upstreams: OpenUpstream | None = None,
+    *,
+    belongings: Belongings | None = None,
+    started: Callable[[ServerState], None] = lambda _state: None,
 ) -> AsyncIterator[str]:
     """
     Accept connections within the block, whose value is the URL of the server; then drain.
+
+    Args:
+        config: the settings.
+        store: where content is kept.
+        upstreams: leads to the registries behind mirrors.
+        belongings: what several processes that listen at the same port share; by default there is one.
+        started: called with the state of the server before it listens.
 
     Raises:
         InvalidConfiguration: the address or TLS cannot be used.
@@ -74,7 +87,7 @@ async def listening(
 
         reloaded = tls.ReloadedContext(config.tls)
         context, refresh = reloaded.context, reloaded.refresh
-    app = create_app(config, store, upstreams=upstreams)
+    app = create_app(config, store, upstreams=upstreams, belongings=belongings)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -86,7 +99,11 @@ async def listening(
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, config.host, config.port, ssl_context=context, backlog=1024)
+        started(app[STATE])
+        several = belongings is not None
+        site = web.TCPSite(
+            runner, config.host, config.port, ssl_context=context, backlog=1024, reuse_port=several or None
+        )
         try:
             await site.start()
         except OSError as problem:
@@ -98,7 +115,7 @@ async def listening(
         if refresh is not None:
             chores.append(asyncio.create_task(_repeat(refresh)))
         try:
-            yield _url(config, runner.addresses[0][1])
+            yield url_of(config, runner.addresses[0][1])
         finally:
             for chore in chores:
                 chore.cancel()
@@ -128,7 +145,8 @@ async def _repeat(refresh: Callable[[], None]) -> None:
         refresh()
 
 
-def _url(config: RegistryConfig, port: int) -> str:
+def url_of(config: RegistryConfig, port: int) -> str:
+    """Where clients find the server."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     return f"{'https' if config.tls else 'http'}://{host}:{port}"
 
@@ -147,6 +165,11 @@ async def serve(
     Raises:
         InvalidConfiguration: the server cannot start with these settings.
     """
+    if config.workers > 1:
+        from .workers.leader import serve_workers
+
+        await serve_workers(config, ready=ready)
+        return
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)

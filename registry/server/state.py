@@ -21,6 +21,7 @@ from oci_image.digest import Digest
 
 from .access import Access
 from .auth import Authenticator
+from .belongings import Belongings
 from .config import RegistryConfig
 from .draining import RunningRequests
 from .events import Outbox
@@ -41,8 +42,7 @@ class ServerState:
     One server's belongings.
 
     Attributes:
-        switches: what can be changed while the server runs.
-        owns_directory: whether this process looks after the storage; another one may do that.
+        belongings: what several processes of a server share.
         busy_uploads: identifiers of uploads that a request works on.
         deliveries: one mark for each large blob that is being sent.
         verifying: held while a blob is verified before it is sent; gone with who waits for it.
@@ -54,14 +54,9 @@ class ServerState:
     store: RegistryStore
     authenticator: Authenticator
     threads: ThreadPoolExecutor
-    metadata: MetadataCache
     verified: VerifiedBlobs
     access: Access
-    metrics: Metrics | None = None
-    rate: RateLimit | None = None
-    outbox: Outbox | None = None
-    switches: Switches
-    owns_directory: bool = True
+    belongings: Belongings
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
     deliveries: set[object] = field(default_factory=set)
@@ -74,6 +69,31 @@ class ServerState:
         self.verified.remove(digest)
         for tell in self.on_damage:
             tell(digest)
+
+    @property
+    def metadata(self) -> MetadataCache:
+        """What was read of repositories."""
+        return self.belongings.metadata
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """What is counted."""
+        return self.belongings.metrics
+
+    @property
+    def rate(self) -> RateLimit | None:
+        """How many requests each caller may send."""
+        return self.belongings.rate
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where events go."""
+        return self.belongings.outbox
+
+    @property
+    def switches(self) -> Switches:
+        """What can be changed while the server runs."""
+        return self.belongings.switches
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that may block in one of the server's threads."""

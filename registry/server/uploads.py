@@ -215,13 +215,24 @@ def _out_of_order(call: Call, upload: Upload) -> ApiError:
 
 @contextmanager
 def _exclusive(call: Call, upload: Upload) -> Iterator[None]:
-    busy = call.state.busy_uploads
-    if upload.identifier in busy:
+    busy, claims = call.state.busy_uploads, call.state.belongings.claims
+    if upload.identifier in busy or not claims.take(upload.identifier):
         raise _out_of_order(call, upload)
     busy.add(upload.identifier)
     try:
+        current = _find_again(call, upload)
+        if current is not upload:  # another process went on with it a moment ago
+            raise _out_of_order(call, current)
         yield
     finally:
         busy.discard(upload.identifier)
         with suppress(OSError):
             upload.pause()
+        claims.release(upload.identifier)
+
+
+def _find_again(call: Call, upload: Upload) -> Upload:
+    current = call.state.store.uploads.find(call.repository, upload.identifier)
+    if current is None:
+        raise ApiError(ErrorCode.BLOB_UPLOAD_UNKNOWN)
+    return current

@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> int:
     p.add_argument("--listen", metavar="ADDRESS:PORT", help="default 127.0.0.1:5000; port 0: any free one")
     p.add_argument("--root", metavar="DIR", help="where the content rests (default: registry/ in the store)")
     p.add_argument("--memory", action="store_true", default=None, help="keep everything in memory")
+    p.add_argument("--workers", type=int, metavar="N", help="how many processes answer (default 1)")
     p.add_argument("--read-only", action="store_true", default=None, help="refuse pushes and deletions")
     p.add_argument("--no-delete", action="store_true", help="refuse deletions")
     p.add_argument("--sparse", action="store_true", help="accept manifests whose parts are not here")
@@ -74,6 +75,7 @@ def _flags(args: argparse.Namespace) -> dict[tuple[str, str], object]:
         raise InvalidOption("--memory and --root exclude each other")
     flags: dict[tuple[str, str], object] = {
         ("server", "listen"): args.listen,
+        ("server", "workers"): args.workers,
         ("server", "read_only"): args.read_only,
         ("server", "delete"): False if args.no_delete else None,
         ("log", "access"): "text" if args.access_log else None,
