@@ -283,4 +283,4 @@ def _directory(state: ServerState) -> tuple[str, str]:
 
 
 def _records_path(config: RegistryConfig) -> str:
-    return f"{config.directory}/mirror.db" if config.directory else ":memory:"
+    return f"{config.root}/mirror.db" if config.root and "://" not in config.root else ":memory:"
