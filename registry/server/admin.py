@@ -155,7 +155,7 @@ async def serving(upkeep: Upkeep, state: ServerState) -> AsyncIterator[None]:
         }
 
     administration = Administration(upkeep=upkeep, switches=state.switches, status=status)
-    async with answering(upkeep.store.layout.root, administration.operations):
+    async with answering(upkeep.store.directory, administration.operations):
         yield
 
 

@@ -54,6 +54,10 @@ async def get_blob(call: Call) -> web.StreamResponse:
     """The blob's bytes, or the parts that ``Range`` asks for."""
     digest = read_digest(call.route.argument)
     state = call.state
+    if (link := await _link(call, digest)) and not is_unchanged(call.request, digest):
+        # Kept by nobody: the URL is for one caller and for a short time.
+        fresh = _headers(digest) | {"Location": link, "Cache-Control": "no-store"}
+        return web.Response(status=307, headers=fresh)
     opened = await open_blob(state, call.repository, digest)
     if opened is None:
         raise _unknown(digest)
@@ -70,6 +74,19 @@ async def get_blob(call: Call) -> web.StreamResponse:
         request=call.request, state=state, digest=digest, file=file, size=size, headers=_headers(digest)
     )
     return await send_blob(blob) if parts is None else await send_ranges(blob, parts)
+
+
+async def _link(call: Call, digest: Digest) -> str:
+    """Where the client gets the blob from the bucket itself; empty to get it from here."""
+    state, seconds = call.state, call.state.config.bucket_redirect
+    if not seconds or call.request.method != "GET":
+        return ""
+    from .store.bucket_store import BucketStore
+
+    store = state.store
+    if not isinstance(store, BucketStore):
+        return ""
+    return await state.in_thread(store.blobs.link, call.repository, digest, seconds)
 
 
 def _ranges(request: web.Request, digest: Digest, size: int) -> tuple[headers.ByteRange, ...] | None:

@@ -25,7 +25,7 @@ from ..errors import ApiError
 from ..protocol.errors import ErrorCode
 from ..protocol.headers import ByteRange, format_content_range
 from .state import ServerState
-from .verification import identity
+from .verification import identity, is_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ async def _send_part(blob: Delivery, response: web.StreamResponse, part: ByteRan
     if transport is None:
         raise ConnectionResetError("the client went away")
     encrypted = transport.get_extra_info("sslcontext") is not None
-    if not encrypted and identity(blob.file) is not None:
+    if not encrypted and is_file(blob.file):
         await asyncio.get_running_loop().sendfile(transport, blob.file, part.start, part.length)
     else:
         await _copy_part(blob, response, part)

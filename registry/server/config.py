@@ -163,6 +163,13 @@ class RegistryConfig:
         metrics_public: whether everybody may see them, not only administrators.
         requests_per_second: how many requests a caller may send in the long run; 0 for any number.
         burst: how many requests a caller may send at once.
+        state: local directory of a bucket's index and uploads; empty for one that goes with the server.
+        bucket_endpoint: URL of the service of a bucket that is not its provider's own.
+        bucket_region: region of a bucket.
+        bucket_credentials: file with credentials; empty to look where the tools of the provider do.
+        bucket_profile: the section of that file.
+        bucket_refresh: seconds between looks for what other registries changed in the bucket; 0 for none.
+        bucket_redirect: seconds for which clients are sent to the bucket for large blobs; 0 for never.
         reserve_bytes: space below which the server says that it is not ready.
         webhooks: who is told of changes.
         manifest_limit: largest accepted manifest in bytes.
@@ -203,6 +210,13 @@ class RegistryConfig:
     metrics_public: bool = False
     requests_per_second: float = 0.0
     burst: int = 200
+    state: str = ""
+    bucket_endpoint: str = ""
+    bucket_region: str = ""
+    bucket_credentials: str = ""
+    bucket_profile: str = "default"
+    bucket_refresh: float = 0.0
+    bucket_redirect: float = 0.0
     reserve_bytes: int = 64 * 1024 * 1024
     webhooks: tuple[Webhook, ...] = ()
     manifest_limit: int = MANIFEST_LIMIT
@@ -223,6 +237,16 @@ class RegistryConfig:
     mirrors: tuple[Mirror, ...] = ()
     drain_seconds: float = 10.0
 
+    @property
+    def is_bucket(self) -> bool:
+        """Whether content is kept in a bucket."""
+        return "://" in self.root
+
+    @property
+    def directory(self) -> str:
+        """The local directory of what the server writes down; empty where it keeps nothing."""
+        return self.state if self.is_bucket else self.root
+
     def __post_init__(self) -> None:
         check_mirrors(self.mirrors)
         if not 0 <= self.port <= 65535:
@@ -237,6 +261,15 @@ class RegistryConfig:
             raise InvalidConfiguration(
                 f"{self.page_base_path!r} is not a base path", hint="write it as in /registry"
             )
+        if self.root == "memory:":
+            object.__setattr__(self, "root", "")
+        if self.workers > 1 and self.is_bucket:
+            raise InvalidConfiguration(
+                "several workers need a directory",
+                hint="start several registries with bucket refresh_seconds instead",
+            )
+        if min(self.bucket_refresh, self.bucket_redirect) < 0:
+            raise InvalidConfiguration("the periods of a bucket must not be negative")
         if self.burst < 1 or min(self.requests_per_second, self.reserve_bytes) < 0:
             raise InvalidConfiguration("limits of requests and the reserve must not be negative")
         if min(self.upload_idle_seconds, self.verify_window, self.drain_seconds) < 0:

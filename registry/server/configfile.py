@@ -135,7 +135,7 @@ def _read_section(
 
 
 def _anchored(setting: Setting, value: Any, path: str) -> Any:
-    if setting.kind != "path" or "://" in value or not value:
+    if setting.kind != "path" or "://" in value or value in ("", "memory:"):
         return value
     return os.path.join(os.path.dirname(os.path.abspath(path)), value)
 

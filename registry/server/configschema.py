@@ -103,10 +103,40 @@ _SERVER = (
 )
 
 
+_BUCKET = (
+    _row("endpoint", "string", "URL of a service that is not the provider's own.", field="bucket_endpoint"),
+    _row("region", "string", "Region of an S3 bucket.", field="bucket_region"),
+    _row(
+        "credentials",
+        "path",
+        "File with credentials: the shared ones of AWS, or a service account of Google.",
+        field="bucket_credentials",
+    ),
+    _row("profile", "string", "Section of that file.", "default", field="bucket_profile"),
+    _row(
+        "refresh_seconds",
+        "number",
+        "Seconds between looks for what other registries changed in the bucket; 0 where there are none.",
+        0.0,
+        minimum=0,
+        field="bucket_refresh",
+    ),
+    _row(
+        "redirect_seconds",
+        "number",
+        "Send clients to the bucket for large blobs, by URLs that are valid so long; 0 for never.",
+        0.0,
+        minimum=0,
+        field="bucket_redirect",
+    ),
+)
+
+
 SECTIONS: Mapping[str, tuple[Setting, ...]] = {
     "server": _SERVER,
     "storage": (
-        _row("root", "path", "Directory of the content.", field="root"),
+        _row("root", "path", "Directory of the content, or the URL of a bucket.", field="root"),
+        _row("state", "path", "Local directory of a bucket's index and uploads.", field="state"),
         _row("memory", "boolean", "Keep everything in memory instead.", False),
         _row(
             "verify_references",
@@ -147,6 +177,7 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
             field="upload_idle_seconds",
         ),
     ),
+    "bucket": _BUCKET,
     "metrics": (
         _row("enabled", "boolean", "Show figures for Prometheus at /metrics.", False, field="metrics"),
         _row("public", "boolean", "Show them to everybody.", False, field="metrics_public"),

@@ -1,5 +1,5 @@
 """
-Comparing a registry's directory with itself: files, links, and the index.
+Comparing a registry's storage with itself: content, what refers to it, and the index.
 
 Invariants: bytes are the concern of `scrub`, not of this; a repair never removes what somebody pushed; the
 index follows the files.
@@ -15,9 +15,9 @@ from oci_image.digest import Digest
 
 from .store.durable import list_names, storage_errors
 from .store.filesystem import FilesystemStore
+from .store.indexed import IndexedStore
 from .store.layout import flatten, unflatten
 from .store.links import share
-from .store.rebuilding import rebuild
 
 _SNAPSHOTS = {
     "manifests": "SELECT repository, digest, media_type, size, subject FROM manifests",
@@ -43,15 +43,39 @@ class Finding:
     repaired: bool
 
 
-def check(store: FilesystemStore, *, repair: bool) -> list[Finding]:
+def check(store: IndexedStore, *, repair: bool) -> list[Finding]:
     """
-    Compare everything; only for a directory that no server uses.
+    Compare everything; only for a storage that no server uses.
 
     Args:
-        store: the open directory.
+        store: the open storage.
         repair: mend links and the index, and remove directories of repositories that are empty.
     """
     found = _index(store)
+    return found + (
+        _directories(store, repair=repair) if isinstance(store, FilesystemStore) else _objects(store)
+    )
+
+
+def _objects(store: IndexedStore) -> list[Finding]:
+    found = []
+    present = set(store.blobs.contents())
+    for repository, text in store.index.rows("SELECT repository, digest FROM blobs ORDER BY 1, 2"):
+        digest = Digest.parse(text)
+        # Content that was collected is left out above, but may have been pushed again.
+        if digest not in present and store.blobs.content_size(digest) is None:
+            found.append(_gone(repository, digest))
+    for (repository,) in store.index.rows("SELECT name FROM repositories ORDER BY name"):
+        found += _missing(store, repository)
+    return found
+
+
+def _gone(repository: str, digest: Digest) -> Finding:
+    return Finding(repository, f"the content of {digest} is gone; push it again", repaired=False)
+
+
+def _directories(store: FilesystemStore, *, repair: bool) -> list[Finding]:
+    found: list[Finding] = []
     with storage_errors():
         for name in sorted(list_names(store.layout.repositories)):
             repository = unflatten(name)
@@ -65,9 +89,9 @@ def check(store: FilesystemStore, *, repair: bool) -> list[Finding]:
     return found
 
 
-def _index(store: FilesystemStore) -> list[Finding]:
+def _index(store: IndexedStore) -> list[Finding]:
     before = {name: set(store.index.rows(query)) for name, query in _SNAPSHOTS.items()}
-    rebuild(store.layout, store.index)
+    store.rebuild()
     found = []
     for name, query in _SNAPSHOTS.items():
         after = set(store.index.rows(query))
@@ -83,9 +107,7 @@ def _links(store: FilesystemStore, repository: str, *, repair: bool) -> list[Fin
         digest = Digest.parse(text)
         content, link = store.layout.blob(digest), store.layout.member(repository, "blobs", digest)
         if not os.path.lexists(content):
-            found.append(
-                Finding(repository, f"the content of {digest} is gone; push it again", repaired=False)
-            )
+            found.append(_gone(repository, digest))
         elif not os.path.samefile(content, link) and os.stat(link).st_size != os.stat(content).st_size:
             found.append(Finding(repository, f"its link to {digest} leads elsewhere", repaired=repair))
             if repair:
@@ -93,7 +115,7 @@ def _links(store: FilesystemStore, repository: str, *, repair: bool) -> list[Fin
     return found
 
 
-def _missing(store: FilesystemStore, repository: str) -> list[Finding]:
+def _missing(store: IndexedStore, repository: str) -> list[Finding]:
     tags = store.index.rows(
         "SELECT name, digest FROM tags AS t WHERE repository = ? AND NOT EXISTS "
         "(SELECT 1 FROM manifests WHERE repository = t.repository AND digest = t.digest)",

@@ -12,7 +12,9 @@ import time
 import uuid
 from collections.abc import Callable
 
+from .config import RegistryConfig
 from .state import ServerState
+from .store.base import RegistryStore
 
 _PROBE_SECONDS = 1.0
 
@@ -34,9 +36,20 @@ class Readiness:
             self._probed_at = now
             config = state.config
             self._problem = await state.in_thread(
-                probe, config.root, reserve=config.reserve_bytes, read_only=state.switches.is_read_only
+                _probe, state.store, config, read_only=state.switches.is_read_only
             )
         return self._problem
+
+
+def _probe(store: RegistryStore, config: RegistryConfig, *, read_only: bool) -> str:
+    if not config.is_bucket:
+        return probe(config.root, reserve=config.reserve_bytes, read_only=read_only)
+    from .store.bucket_store import BucketStore
+
+    if not isinstance(store, BucketStore):
+        return ""
+    local = probe(store.directory, reserve=config.reserve_bytes, read_only=read_only)
+    return local or store.problem(read_only=read_only)
 
 
 def probe(root: str, *, reserve: int, read_only: bool) -> str:

@@ -2,7 +2,7 @@
 What a server does beside answering: write down uses, make image layouts current, collect garbage.
 
 Invariants: it works in the server's threads, so requests go on; a failure is logged and tried again; storages
-without a directory have nothing of this.
+without an index have nothing of this.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .state import STATE, ServerState
 from .store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from .store.filesystem import FilesystemStore
+    from .store.indexed import IndexedStore
     from .upkeep import Audience, Upkeep
 
 _LOG = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     if isinstance(state.store, MemoryStore) or not state.belongings.owns_directory:
         yield
         return
-    from .store.filesystem import FilesystemStore
+    from .store.indexed import IndexedStore
 
-    if not isinstance(state.store, FilesystemStore):
+    if not isinstance(state.store, IndexedStore):
         yield
         return
     upkeep = make_upkeep(state.config, state.store, _OneServer(state, state.store))
@@ -53,7 +53,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-def make_upkeep(config: RegistryConfig, store: FilesystemStore, audience: Audience) -> Upkeep:
+def make_upkeep(config: RegistryConfig, store: IndexedStore, audience: Audience) -> Upkeep:
     """What looks after the directory as the settings say."""
     from .upkeep import Upkeep  # costs a tenth of the start
 
@@ -70,7 +70,7 @@ def make_upkeep(config: RegistryConfig, store: FilesystemStore, audience: Audien
 class _OneServer:
     """Implements `Audience` for the one process that serves the directory."""
 
-    def __init__(self, state: ServerState, store: FilesystemStore) -> None:
+    def __init__(self, state: ServerState, store: IndexedStore) -> None:
         self._state = state
         self._store = store
         self._loop = asyncio.get_running_loop()

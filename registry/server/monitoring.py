@@ -54,8 +54,8 @@ def _gauges(state: ServerState) -> dict[str, float]:
         "uploads": state.store.uploads.count(),
         "pending_events": 0 if state.outbox is None else state.outbox.pending(),
     }
-    if state.config.root:
-        status = os.statvfs(state.config.root)
+    if state.config.directory:
+        status = os.statvfs(state.config.directory)
         values["storage_free_bytes"] = status.f_bavail * status.f_frsize
         values["storage_size_bytes"] = status.f_blocks * status.f_frsize
     return values

@@ -98,8 +98,8 @@ async def show_repositories(request: web.Request) -> web.StreamResponse:
         _visible, state, lambda name: rights.may(who, name, "catalog"), request.query.get("after", "")
     )
     storage = None
-    if state.config.root and rights.is_administrator(who):
-        status = os.statvfs(state.config.root)
+    if state.config.directory and not state.config.is_bucket and rights.is_administrator(who):
+        status = os.statvfs(state.config.directory)
         total = status.f_blocks * status.f_frsize
         storage = (total - status.f_bfree * status.f_frsize, total)
     shown, following = _page(names)

@@ -40,9 +40,9 @@ def open_store(config: RegistryConfig) -> RegistryStore:
     """
     if not config.root:
         return MemoryStore()
-    from .store.filesystem import FilesystemStore  # loads SQLite
+    from .opening import open_indexed  # loads SQLite
 
-    return FilesystemStore(config.root)
+    return open_indexed(config)
 
 
 def verify(config: RegistryConfig) -> None:

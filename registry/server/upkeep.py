@@ -22,7 +22,7 @@ from .leases import Key
 from .policies import Policy, policy_of
 from .retention import remove_expired
 from .scrub import Scrubber, ScrubReport
-from .store.filesystem import FilesystemStore
+from .store.indexed import IndexedStore
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Audience(Protocol):
 class Nobody:
     """The audience of a directory that no server uses."""
 
-    def __init__(self, store: FilesystemStore) -> None:
+    def __init__(self, store: IndexedStore) -> None:
         self._store = store
 
     def changed(self, _repository: str, keys: Sequence[Key] = ()) -> None:
@@ -68,7 +68,7 @@ class Upkeep:
 
     def __init__(
         self,
-        store: FilesystemStore,
+        store: IndexedStore,
         audience: Audience,
         *,
         grace: float,

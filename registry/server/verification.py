@@ -18,16 +18,26 @@ from oci_image.digest import Digest
 
 _LIMIT = 100_000
 
-Identity = tuple[int, int, int]
+Identity = tuple[object, ...]
 
 
 def identity(file: BinaryIO) -> Identity | None:
-    """What tells one content of a file from another one; None for a reader that is no file."""
+    """What tells one content of a file or an object from another one; None for bytes in memory."""
     try:
         status = os.fstat(file.fileno())
     except OSError:
-        return None
+        found: Identity | None = getattr(file, "identity", None)
+        return found
     return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def is_file(file: BinaryIO) -> bool:
+    """Whether the kernel can send what is read."""
+    try:
+        file.fileno()
+    except OSError:
+        return False
+    return True
 
 
 class VerifiedBlobs:

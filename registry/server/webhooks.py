@@ -228,4 +228,4 @@ def open_outbox(config: RegistryConfig) -> Outbox:
     Raises:
         InvalidConfiguration: the database or the file of a key cannot be used.
     """
-    return Outbox(f"{config.root}/outbox.db" if config.root else ":memory:", config.webhooks)
+    return Outbox(f"{config.directory}/outbox.db" if config.directory else ":memory:", config.webhooks)

@@ -36,6 +36,7 @@ class BucketStore(IndexedStore):
         refresh: seconds between looks for what other registries changed; 0 where there are none.
         clock: seconds that never jump, for the age of uploads and for grace periods.
         wall: seconds since the epoch.
+        closed: called at the end of `close`.
 
     Raises:
         InvalidConfiguration: the bucket or the directory cannot be used.
@@ -55,15 +56,17 @@ class BucketStore(IndexedStore):
         refresh: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
+        self._closed = closed
         self._bucket = bucket
         self._refresh = refresh
         self._steps = clock
         self._refreshed = clock()
-        state, self._lock_descriptor = claim(state)
+        self.directory, self._lock_descriptor = claim(state)
         try:
-            self._open(url, state, clock, wall)
+            self._open(url, self.directory, clock, wall)
         except StorageUnavailable as problem:
             os.close(self._lock_descriptor)
             raise InvalidConfiguration(
@@ -95,10 +98,10 @@ class BucketStore(IndexedStore):
         if self.index.is_new or self.index.stale():
             self._sweep.everything()
         self._begin()
-        uploads = f"{state}/uploads"
         with storage_errors():
-            os.makedirs(uploads, mode=0o755, exist_ok=True)
-        self.uploads = FileUploads(uploads, self.blobs.adopt, clock)
+            for name in ("uploads", "incoming"):
+                os.makedirs(f"{state}/{name}", mode=0o755, exist_ok=True)
+        self.uploads = FileUploads(f"{state}/uploads", self.blobs.adopt, clock)
 
     def rebuild(self) -> None:
         """Make the index again from the objects."""
@@ -146,6 +149,7 @@ class BucketStore(IndexedStore):
 
     def _release(self) -> None:
         os.close(self._lock_descriptor)
+        self._closed()
 
 
 def _check_owner(state: str, url: str) -> None:

@@ -48,6 +48,7 @@ class FilesystemStore(IndexedStore):
     ) -> None:
         super().__init__()
         self.layout, self._lock_descriptor = take(root)
+        self.directory = self.layout.root
         try:
             self._open(clock, wall)
         except BaseException:

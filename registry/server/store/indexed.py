@@ -130,6 +130,8 @@ class IndexedStore(ABC):
     leases: Leases
     deletions: DeletionLog
     trash: Trash
+    directory: str
+    """Where it keeps what belongs to this process alone."""
 
     def __init__(self) -> None:
         self.quota_lock = threading.RLock()

@@ -1,0 +1,41 @@
+"""
+Opening what the settings name as the root of a registry: a directory or a bucket.
+
+Invariant: the state of a bucket for which the settings name no directory is gone when the storage is closed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+
+from .config import RegistryConfig
+from .store.indexed import IndexedStore
+
+
+def open_indexed(config: RegistryConfig) -> IndexedStore:
+    """
+    The storage at the root, of which the caller is the only user here until it is closed.
+
+    Raises:
+        InvalidConfiguration: it cannot be used.
+    """
+    if not config.is_bucket:
+        from .store.filesystem import FilesystemStore
+
+        return FilesystemStore(config.root)
+    from .store.bucket_opening import BucketSettings, open_bucket
+    from .store.bucket_store import BucketStore
+
+    settings = BucketSettings(
+        endpoint=config.bucket_endpoint,
+        region=config.bucket_region,
+        credentials=config.bucket_credentials,
+        profile=config.bucket_profile,
+    )
+    bucket = open_bucket(config.root, settings)
+    if config.state:
+        return BucketStore(bucket, config.root, config.state, refresh=config.bucket_refresh)
+    fleeting = tempfile.TemporaryDirectory(prefix="pybuild-registry-")
+    return BucketStore(
+        bucket, config.root, fleeting.name, refresh=config.bucket_refresh, closed=fleeting.cleanup
+    )
