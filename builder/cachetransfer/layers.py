@@ -1,8 +1,8 @@
 """
 The layers of imported caches: fetched when their bytes are needed, and looked into before anybody uses them.
 
-The blob is verified by its digest where it comes in, its content here by the diff_id under which it is used. A
-layer that does not pass, or cannot be had, is lost: every result that needs it is a miss from then on, and
+The blob is verified by its digest where it comes in, its content here by the diff_id under which it is used.
+A layer that does not pass, or cannot be had, is lost: every result that needs it is a miss from then on, and
 `CacheLost` tells whoever was using it to start again.
 """
 

@@ -125,7 +125,14 @@ class ImportedMounts:
 
     def _unpack(self, store: BlobStore, form: Descriptor, place: str) -> None:
         with open_decompressed(store.open(form.digest)) as stream:
-            apply_layer(stream, place, whiteouts="merge", user_namespace=self._user_namespace)
+            apply_layer(
+                stream,
+                place,
+                whiteouts="merge",
+                user_namespace=self._user_namespace,
+                # A user with one id cannot have files of others; what is in them matters more.
+                on_chown_refused=_leave_owner,
+            )
 
 
 def _cache_mounts(graphs: Iterable[BuildGraph]) -> Iterator[ExecMount]:
@@ -142,6 +149,10 @@ def _pack(directory: str, blobs: BlobStore, *, user_namespace: bool) -> Layer:
         size = writer.finish()
         diff_id = blob.commit()
     return Layer(diff_id, Descriptor(media_type=mediatypes.OCI_LAYER, digest=diff_id, size=size))
+
+
+def _leave_owner(path: str, uid: int, gid: int) -> None:
+    del path, uid, gid
 
 
 def _empty(place: str) -> None:

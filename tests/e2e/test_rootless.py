@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -244,6 +244,27 @@ def test_interrupted(ordinary, context, number):
     ordinary.build(context(f"FROM busybox\nRUN echo {word}\n"), "-t", "next")
     assert temporary(ordinary.root) == []
     assert broken_blobs(ordinary.root) == []
+
+
+def test_cache_transfer(ordinary, context):
+    """A cache with a cache mount goes to a directory and comes back into an empty store of the same user."""
+    mark = secrets.token_hex(8)
+    run = f"RUN --mount=type=cache,target=/c ls /c; touch /c/file; echo {mark} > /made"
+    folder = context(f"FROM busybox\nCOPY Dockerfile /\n{run}\n")
+    cache = ordinary.home / mark
+    ordinary.build(folder, "--cache-to", f"type=local,dest={cache},mode=max,cache-mounts=true")
+    other = replace(ordinary, root=ordinary.home / f"store-{mark}")
+    other("import", "--change", 'CMD ["sh"]', other.home / "busybox.tar", "busybox")
+    source = f"type=local,src={cache}"
+    again = other.build(folder, "--cache-from", source, "-t", "app")
+    assert again.stderr.count("CACHED") == 3
+    assert "WARN" not in again.stderr
+    assert other("run", "app", "cat", "/made").stdout == f"{mark}\n"
+    (folder / "Dockerfile").write_text(f"FROM busybox\n{run}.2\n")
+    changed = other.build(folder, "--cache-from", source)
+    assert " file\n" in changed.stderr
+    assert "WARN" not in changed.stderr
+    assert foreign(other) == []
 
 
 def test_prune(ordinary, context):
