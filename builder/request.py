@@ -55,11 +55,13 @@ class Bounds:
     """
     What each RUN may use; no part of any key, as it does not change what a command makes.
 
-    `shm_size` is the size of /dev/shm in bytes, 0 for the usual; `ulimits` are name, soft and hard limit.
+    `shm_size` is the size of /dev/shm in bytes, 0 for the usual; `ulimits` are name, soft and hard limit;
+    `cgroup_parent` is the control group whose bounds hold for commands, too.
     """
 
     shm_size: int = 0
     ulimits: tuple[tuple[str, int, int], ...] = ()
+    cgroup_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

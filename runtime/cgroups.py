@@ -2,9 +2,10 @@
 Control groups: bounds on a sandbox, and the certainty of ending all of it.
 
 One directory per sandbox below `/pybuild` of every hierarchy needed, never in one that another program
-manages. Version 1 hierarchies are used where they carry the controllers, version 2 otherwise; on a hybrid
-machine the unified hierarchy has no controllers but still kills. A bound that cannot be set raises, it is
-never dropped silently. See cgroups(7) and https://docs.kernel.org/admin-guide/cgroup-v2.html.
+manages, unless that was asked for: then below `pybuild` in that group of every hierarchy. Version 1
+hierarchies are used where they carry the controllers, version 2 otherwise; on a hybrid machine the unified
+hierarchy has no controllers but still kills. A bound that cannot be set raises, it is never dropped silently.
+See cgroups(7) and https://docs.kernel.org/admin-guide/cgroup-v2.html.
 """
 
 import errno
@@ -130,10 +131,17 @@ def v2_settings(limits: Limits) -> dict[str, list[tuple[str, str]]]:
 
 
 class ControlGroup:
-    """The control groups of one sandbox; `close` removes them and may be called again."""
+    """
+    The control groups of one sandbox; `close` removes them and may be called again.
 
-    def __init__(self, identity: str) -> None:
+    Args:
+        identity: the name of the sandbox's own group.
+        parent: the group that it is made in, as a path from the root of each hierarchy.
+    """
+
+    def __init__(self, identity: str, parent: str = PARENT) -> None:
         self._identity = identity
+        self._parent = parent
         self._directories: dict[str, str] = {}
         self._locks: list[int] = []
         self.unified = ""
@@ -155,27 +163,40 @@ class ControlGroup:
                 raise _no_controller(controller)
             try:
                 if controller == "cpuset":
-                    _inherit_cpuset(place, f"{place}/{PARENT}")
+                    _inherit_cpusets(place, self._parent)
                 self._directories[controller] = self._made(place)
                 if controller == "cpuset":
-                    _inherit_cpuset(f"{place}/{PARENT}", self._directories[controller])
+                    _inherit_cpuset(f"{place}/{self._parent}", self._directories[controller])
                 self._apply(self._directories[controller], values)
             except OSError as problem:
-                raise _refused(controller, problem) from problem
+                raise self._refused(controller, problem) from problem
 
     def track(self, hierarchies: Hierarchies, settings: Mapping[str, list[tuple[str, str]]]) -> None:
-        """Create a unified group and bound it; without bounds a refusal only costs certainty, not the run."""
+        """
+        Create a unified group and bound it.
+
+        Without bounds, and where no group was asked for, a refusal only costs certainty, not the run.
+        """
         try:
             if settings:
-                _enable(hierarchies.unified, settings)
+                _enable(hierarchies.unified, self._parent, settings)
             self.unified = self._made(hierarchies.unified)
             self._apply(self.unified, [item for values in settings.values() for item in values])
         except OSError as problem:
-            if settings:
-                raise _refused(", ".join(settings), problem) from problem
+            if settings or self._parent != PARENT:
+                raise self._refused(", ".join(settings), problem) from problem
+
+    def _refused(self, controllers: str, problem: OSError) -> NotPermitted:
+        if self._parent == PARENT:
+            return _refused(controllers, problem)
+        return NotPermitted(
+            f"no control group can be made in {self._parent} {controllers and f'({controllers})'}".rstrip()
+            + f": {problem.strerror}",
+            "run as root, or delegate that group to this user (systemd: Delegate=yes)",
+        )
 
     def _made(self, place: str) -> str:
-        directory, lock = _make(place, self._identity)
+        directory, lock = _make(f"{place}/{self._parent}", self._identity)
         self._locks.append(lock)
         return directory
 
@@ -221,11 +242,18 @@ def make(identity: str, hierarchies: Hierarchies, limits: Limits) -> ControlGrou
 
     Raise `NotPermitted` when a bound that was asked for cannot be kept here.
     """
-    group = ControlGroup(identity)
+    parent = f"{limits.parent.strip('/')}/{PARENT}" if limits.parent else PARENT
+    if limits.parent:
+        sweep(hierarchies, parent)
+    group = ControlGroup(identity, parent)
     try:
         in_v1 = bool(hierarchies.v1)
         if in_v1:
-            group.limit_v1(hierarchies, v1_settings(limits))
+            # The bounds of a parent hold in each hierarchy, so the sandbox has to be there in all of them.
+            empty: dict[str, list[tuple[str, str]]] = {}
+            if limits.parent:
+                empty = {controller: [] for controller in hierarchies.v1}
+            group.limit_v1(hierarchies, {**empty, **v1_settings(limits)})
         elif limits.needs_cgroup() and not hierarchies.unified:
             raise _no_controller("any")
         if hierarchies.unified:
@@ -236,15 +264,15 @@ def make(identity: str, hierarchies: Hierarchies, limits: Limits) -> ControlGrou
     return group
 
 
-def sweep(hierarchies: Hierarchies) -> None:
+def sweep(hierarchies: Hierarchies, parent: str = PARENT) -> None:
     """
-    Remove groups whose maker was killed before it could.
+    Remove groups in the parent whose maker was killed before it could.
 
     A maker holds a lock on its groups, which the kernel drops with the process: process ids would say nothing
     about makers in other pid namespaces. A group that still has processes stays.
     """
     for place in {*hierarchies.v1.values(), hierarchies.unified} - {""}:
-        with suppress(OSError), os.scandir(f"{place}/{PARENT}") as entries:
+        with suppress(OSError), os.scandir(f"{place}/{parent}") as entries:
             for entry in entries:
                 if entry.name.partition("-")[0].isdigit():
                     with suppress(OSError):
@@ -260,9 +288,9 @@ def _sweep_one(directory: str) -> None:
         os.close(lock)
 
 
-def _make(place: str, identity: str) -> tuple[str, int]:
+def _make(parent: str, identity: str) -> tuple[str, int]:
     """Make a group and lock it; return its path and the descriptor that holds the lock."""
-    directory = f"{place}/{PARENT}/{identity}"
+    directory = f"{parent}/{identity}"
     while True:
         os.makedirs(directory, mode=0o755)
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -285,10 +313,19 @@ def _inherit_cpuset(parent: str, child: str) -> None:
             _write(f"{child}/{name}", _read(f"{parent}/{name}").strip())
 
 
-def _enable(unified: str, settings: Mapping[str, list[tuple[str, str]]]) -> None:
+def _inherit_cpusets(place: str, parent: str) -> None:
+    """The same for each group on the way to the parent."""
+    above = place
+    for part in parent.split("/"):
+        _inherit_cpuset(above, f"{above}/{part}")
+        above = f"{above}/{part}"
+
+
+def _enable(unified: str, parent: str, settings: Mapping[str, list[tuple[str, str]]]) -> None:
     """Hand the controllers down to our groups; the kernel refuses what is not delegated to us."""
-    os.makedirs(f"{unified}/{PARENT}", mode=0o755, exist_ok=True)
-    for directory in (unified, f"{unified}/{PARENT}"):
+    os.makedirs(f"{unified}/{parent}", mode=0o755, exist_ok=True)
+    parts = parent.split("/")
+    for directory in (unified, *(f"{unified}/{'/'.join(parts[:n])}" for n in range(1, len(parts) + 1))):
         enabled = _read(f"{directory}/cgroup.subtree_control").split()
         for controller in settings:
             if controller not in enabled:

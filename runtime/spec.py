@@ -62,7 +62,8 @@ class Limits:
     Bounds on what a sandbox may use; 0 or "" means no bound.
 
     `memory` and `memory_swap` (memory plus swap, -1 for no bound on swap) are bytes, `cpus` a number of
-    processors, `cpu_shares` a weight with 1024 as the usual.
+    processors, `cpu_shares` a weight with 1024 as the usual. `parent` is the control group, as a path from
+    the root of each hierarchy, whose bounds hold for the sandbox as well.
     """
 
     memory: int = 0
@@ -72,6 +73,7 @@ class Limits:
     cpu_shares: int = 0
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
+    parent: str = ""
     shm_size: int = 64 << 20
     ulimits: tuple[Ulimit, ...] = ()
 
@@ -85,6 +87,7 @@ class Limits:
             or self.cpu_shares
             or self.cpuset_cpus
             or self.cpuset_mems
+            or self.parent
         )
 
 

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..errors import InvalidOption, Unsupported
+from ..errors import InvalidOption
 from ..request import Bounds
 from ..ssh import AgentSource
 
@@ -137,22 +137,26 @@ def read_bounds(args: argparse.Namespace) -> Bounds:
 
     Raises:
         InvalidOption: a value is malformed.
-        Unsupported: a limit that there is no way to set.
     """
     from dockerfile_grammar.golang import parse_size
 
-    if args.cgroup_parent:
-        raise Unsupported(
-            f"--cgroup-parent {args.cgroup_parent} is not supported",
-            hint="start pybuild itself in the control group: its sandboxes stay below its own",
-        )
     size = 0
     if args.shm_size:
         try:
             size = parse_size(args.shm_size)
         except ValueError as problem:
             raise InvalidOption(f"--shm-size: {problem}", hint="as in --shm-size 128m") from problem
-    return Bounds(shm_size=size, ulimits=tuple(_ulimit(text) for text in args.ulimit))
+    ulimits = tuple(_ulimit(text) for text in args.ulimit)
+    return Bounds(shm_size=size, ulimits=ulimits, cgroup_parent=_group(args.cgroup_parent or ""))
+
+
+def _group(text: str) -> str:
+    """A control group as a path from the root of the hierarchies, without slashes around it."""
+    path = text.strip("/")
+    parts = path.split("/")
+    if text and (not path or any(part in ("", ".", "..") for part in parts) or "\n" in text):
+        raise InvalidOption(f"--cgroup-parent {text}: expected the path of a control group, as in /builds")
+    return path
 
 
 def _ulimit(text: str) -> tuple[str, int, int]:

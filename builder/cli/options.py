@@ -57,7 +57,7 @@ def add_granted(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--ulimit", action="append", default=[], metavar="NAME=SOFT[:HARD]", help="resource limit for RUN"
     )
-    p.add_argument("--cgroup-parent", metavar="GROUP", help="not supported; an error that says so")
+    p.add_argument("--cgroup-parent", metavar="GROUP", help="control group whose bounds hold for RUN, too")
     p.add_argument(
         "--no-cache-filter", action="append", default=[], metavar="STAGE", help="stage to run again"
     )

@@ -141,7 +141,7 @@ def _spec(op: Exec, workspace: Workspace, given: Mounted, supplies: Supplies) ->
 
 def _limits(bounds: Bounds) -> Limits:
     ulimits = tuple(Ulimit(*limit) for limit in bounds.ulimits)
-    limits = Limits(ulimits=ulimits)
+    limits = Limits(ulimits=ulimits, parent=bounds.cgroup_parent)
     return replace(limits, shm_size=bounds.shm_size) if bounds.shm_size else limits
 
 

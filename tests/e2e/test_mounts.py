@@ -254,7 +254,7 @@ def test_bounds(busybox, tmp_path):
         (["--ulimit", "files=1"], "files is not one of"),
         (["--ulimit", "nofile=2:1"], "the soft limit is above the hard one"),
         (["--shm-size", "much"], "--shm-size"),
-        (["--cgroup-parent", "/x"], "--cgroup-parent /x is not supported"),
+        (["--cgroup-parent", "/x/../y"], "--cgroup-parent /x/../y: expected the path of a control group"),
         (["--allow", "everything"], "expected one of network.host, security.insecure"),
     ],
 )

@@ -50,6 +50,28 @@ async def test_limits_leave_no_groups(linux: LinuxSandbox, lab: Lab) -> None:
     assert left == []
 
 
+async def test_bounds_of_a_parent(linux: LinuxSandbox, lab: Lab) -> None:
+    """The bounds of the group that was asked for hold for the sandbox, which leaves nothing in it."""
+    name = f"pybuild-test-{os.getpid()}"
+    parent = Path("/sys/fs/cgroup/memory", name)
+    if not os.access("/sys/fs/cgroup/memory", os.W_OK):
+        pytest.skip("there is no version 1 memory controller that may be written")
+    parent.mkdir()
+    try:
+        parent.joinpath("memory.limit_in_bytes").write_text(str(32 << 20))
+        limits = Limits(parent=name)
+        result = await shell(linux, lab, "dd if=/dev/zero of=/dev/null bs=120M count=1", limits=limits)
+        assert not result.status.ok
+        assert result.status.oom_killed
+        result = await shell(linux, lab, "cat /proc/self/cgroup", limits=limits)
+        assert f":memory:/{name}/pybuild/{os.getpid()}-" in result.out
+        assert [path for path in parent.joinpath("pybuild").iterdir() if path.is_dir()] == []
+    finally:
+        for place in Path("/sys/fs/cgroup").glob(f"*/{name}"):
+            place.joinpath("pybuild").rmdir()
+            place.rmdir()
+
+
 async def test_ulimits_and_shm(linux: LinuxSandbox, lab: Lab) -> None:
     """Resource limits and the size of /dev/shm are as asked."""
     limits = Limits(ulimits=(Ulimit("nofile", 77, 99),), shm_size=1 << 20)

@@ -101,6 +101,46 @@ def test_v1_limits(tmp_path: Path) -> None:
     assert group.ran_out_of_memory()
 
 
+def test_a_parent_that_was_asked_for(tmp_path: Path) -> None:
+    """The group lies in the parent in every hierarchy, also where nothing else is bounded."""
+    for name in ("memory", "pids", "unified"):
+        (tmp_path / name).mkdir()
+    v1 = {name: str(tmp_path / name) for name in ("memory", "pids")}
+    tree = cgroups.Hierarchies(v1=v1, unified=str(tmp_path / "unified"))
+    (tmp_path / "memory/ci/builds/pybuild/4194399-forgotten").mkdir(parents=True)
+
+    group = cgroups.make("1-one", tree, Limits(parent="/ci/builds", pids=3))
+
+    assert (tmp_path / "pids/ci/builds/pybuild/1-one/pids.max").read_text() == "3"
+    assert sorted(path.name for path in (tmp_path / "memory/ci/builds/pybuild").iterdir()) == ["1-one"]
+    assert group.unified == str(tmp_path / "unified/ci/builds/pybuild/1-one")
+    assert not (tmp_path / "memory/pybuild").exists()
+
+
+@pytest.mark.parametrize("unified", ["", "/proc/nonexistent"])
+def test_a_parent_that_cannot_be_had(unified: str) -> None:
+    """It is an error that names the group, whatever the version."""
+    v1 = {} if unified else {"memory": "/proc/nonexistent"}
+    with pytest.raises(NotPermitted, match="no control group can be made in ci/pybuild"):
+        cgroups.make("one", cgroups.Hierarchies(v1=v1, unified=unified), Limits(parent="ci"))
+    with pytest.raises(NotPermitted, match="cgroup controller"):
+        cgroups.make("one", cgroups.Hierarchies(v1={}), Limits(parent="ci"))
+
+
+def test_controllers_reach_a_parent_of_version_2(tmp_path: Path) -> None:
+    """Each group on the way hands the controller down."""
+    for place in ("", "ci", "ci/pybuild"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / "cgroup.subtree_control").write_text("cpu\n")
+    tree = cgroups.Hierarchies(v1={}, unified=str(tmp_path), unified_controllers=("cpu", "memory"))
+
+    cgroups.make("one", tree, Limits(parent="ci", memory=1000))
+
+    for place in ("", "ci", "ci/pybuild"):
+        assert (tmp_path / place / "cgroup.subtree_control").read_text() == "+memory"
+    assert (tmp_path / "ci/pybuild/one/memory.max").read_text() == "1000"
+
+
 def test_empty_groups_are_removed(tmp_path: Path) -> None:
     """Closing removes the directories, and may be repeated."""
     (tmp_path / "pybuild").mkdir()
