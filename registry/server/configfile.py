@@ -7,7 +7,6 @@ message names the file or variable, the key and what was expected. Governing sou
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +23,10 @@ from .config import (
     TokenAuth,
     Webhook,
 )
-from .configschema import ENVIRONMENT_PREFIX, SECTIONS, TABLES, Setting, variable
+from .configschema import ENVIRONMENT_PREFIX, variable
+from .configsections import SECTIONS
+from .configsetting import Setting
+from .configtables import TABLES
 from .mirror.settings import Mirror
 from .policies import Policy
 from .rights import Rule
@@ -190,6 +192,8 @@ def _from_text(setting: Setting, text: str, name: str) -> Any:
 
 
 def _unknown(message: str, word: str, known: Iterable[str]) -> InvalidConfiguration:
+    import difflib  # for mistakes only
+
     names = list(known)
     close = difflib.get_close_matches(word, names, 1)
     hint = f"did you mean {close[0]}?" if close else f"possible: {', '.join(names)}"

@@ -20,7 +20,9 @@ from registry.server.config import (
     Webhook,
 )
 from registry.server.configfile import load, read_address
-from registry.server.configschema import SECTIONS, TABLES, schema, variable
+from registry.server.configschema import schema, variable
+from registry.server.configsections import SECTIONS
+from registry.server.configtables import TABLES
 from registry.server.rights import Rule
 
 REFERENCE = Path(__file__).resolve().parents[4] / "docs/reference/registry-config.md"

@@ -8,7 +8,7 @@ from oci_image.digest import Digest
 from registry.errors import InvalidConfiguration
 from registry.server.config import RegistryConfig
 from registry.server.configfile import load
-from registry.server.configschema import TABLES
+from registry.server.configtables import TABLES
 from registry.server.mirror.names import Names, Place, is_allowed, place_of
 from registry.server.mirror.patience import Patience
 from registry.server.mirror.records import Records
