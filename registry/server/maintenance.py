@@ -1,4 +1,4 @@
-"""A registry's directory for those who look after it: through the server that uses it, or without one."""
+"""A registry's storage for those who look after it: through the server that uses it, or without one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 
 from ..errors import RegistryError
 from .admin import Administration
+from .config import RegistryConfig
 from .control import ControlRefused, Message, connect, receive, send
-from .store.filesystem import FilesystemStore
-from .store.rebuilding import rebuild
+from .opening import open_indexed
+from .store.indexed import IndexedStore
 from .upkeep import Nobody, Upkeep
 
-Directory = FilesystemStore
 _DAY = 24 * 3600.0
 
 
@@ -32,19 +32,23 @@ class Ask(Protocol):
 
 
 @contextlib.contextmanager
-def administration(root: str) -> Iterator[Ask]:
+def administration(storage: RegistryConfig | str) -> Iterator[Ask]:
     """
-    Ask the server that uses the directory; without one, the directory, of which the block is the only user.
+    Ask the server that uses the storage; without one, the storage, of which the block is the only user here.
+
+    Args:
+        storage: its settings, or its directory.
 
     Raises:
-        InvalidConfiguration: a server uses the directory and cannot be asked, or it cannot be written.
+        InvalidConfiguration: a server uses the storage and cannot be asked, or it cannot be written.
     """
-    connection = connect(root)
+    config = RegistryConfig(root=storage) if isinstance(storage, str) else storage
+    connection = connect(config.directory) if config.directory else None
     if connection is not None:
         with connection:
             yield _Remote(connection)
         return
-    with contextlib.closing(FilesystemStore(root)) as store:
+    with contextlib.closing(open_indexed(config)) as store:
         upkeep = Upkeep(store, Nobody(store), grace=_DAY, undelete=_DAY)
         operations = Administration(upkeep=upkeep).operations
 
@@ -74,16 +78,16 @@ class _Remote:
         return answer
 
 
-def open_directory(root: str) -> Directory:
+def open_directory(config: RegistryConfig) -> IndexedStore:
     """
-    The directory, of which the caller is the only user until it is closed.
+    The storage, of which the caller is the only user here until it is closed.
 
     Raises:
         InvalidConfiguration: a registry uses it, or it cannot be written.
     """
-    return FilesystemStore(root)
+    return open_indexed(config)
 
 
-def rebuild_index(directory: Directory) -> None:
+def rebuild_index(directory: IndexedStore) -> None:
     """Make the index again from the files."""
-    rebuild(directory.layout, directory.index)
+    directory.rebuild()

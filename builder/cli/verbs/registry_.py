@@ -8,6 +8,7 @@ import os
 import sys
 
 from ...errors import InvalidOption
+from ..buckets import is_url, located
 from ..options import verb
 from ..settings import VERSION, Settings
 from . import registry_maintenance
@@ -24,7 +25,9 @@ def main(arguments: list[str]) -> int:
     )
     p.add_argument("--schema", action="store_true", help="print the JSON schema of the settings, then end")
     p.add_argument("--listen", metavar="ADDRESS:PORT", help="default 127.0.0.1:5000; port 0: any free one")
-    p.add_argument("--root", metavar="DIR", help="where the content rests (default: registry/ in the store)")
+    p.add_argument(
+        "--root", metavar="DIR|URL", help="where the content rests (default: registry/ in the store)"
+    )
     p.add_argument("--memory", action="store_true", default=None, help="keep everything in memory")
     p.add_argument("--workers", type=int, metavar="N", help="how many processes answer (default 1)")
     p.add_argument("--read-only", action="store_true", default=None, help="refuse pushes and deletions")
@@ -42,6 +45,7 @@ def main(arguments: list[str]) -> int:
     from registry.server.serve import serve, verify
 
     config = load(args.config or "", environment=os.environ, flags=_flags(args), default_root=_default_root())
+    config = located(config, os.environ, Settings.read().root)
     if args.verify:
         verify(config)
         if config.mirrors:
@@ -84,9 +88,11 @@ def _flags(args: argparse.Namespace) -> dict[tuple[str, str], object]:
         ("tls", "certificate"): args.tls_cert,
         ("tls", "key"): args.tls_key,
     }
-    if args.memory or args.root:
-        flags["storage", "memory"] = bool(args.memory)
-        flags["storage", "root"] = "" if args.memory else os.path.abspath(args.root)
+    in_memory = args.memory or args.root == "memory:"
+    if in_memory or args.root:
+        root = args.root if is_url(args.root or "") else os.path.abspath(args.root or "")
+        flags["storage", "memory"] = bool(in_memory)
+        flags["storage", "root"] = "" if in_memory else root
     if args.anonymous_pull:
         flags["auth", "anonymous_pull"] = True
     elif args.htpasswd and not args.config:

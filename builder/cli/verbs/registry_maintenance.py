@@ -9,10 +9,12 @@ import time
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidOption
+from ..buckets import is_url, located
 from ..options import verb
 from ..settings import Settings
 
 if TYPE_CHECKING:
+    from registry.server.config import RegistryConfig
     from registry.server.maintenance import Ask
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -31,14 +33,14 @@ WORDS = tuple(_SUMMARIES)
 def main(word: str, arguments: list[str]) -> int:
     """Run one of the words."""
     args = _parse(word, arguments)
-    root = os.path.abspath(args.root or os.path.join(Settings.read().root, "registry"))
-    if not os.path.isdir(f"{root}/repositories"):
-        raise InvalidOption(f"{root} is not the directory of a registry", hint="name it with --root")
+    config = _settings(args)
+    if not config.is_bucket and not os.path.isdir(f"{config.root}/repositories"):
+        raise InvalidOption(f"{config.root} is not the directory of a registry", hint="name it with --root")
     if word == "fsck" and args.rebuild:
-        return _rebuild(root)
+        return _rebuild(config)
     from registry.server.maintenance import administration
 
-    with administration(root) as ask:
+    with administration(config) as ask:
         if word == "gc":
             return _gc(ask, args)
         if word == "fsck":
@@ -51,10 +53,27 @@ def main(word: str, arguments: list[str]) -> int:
         return _readonly(ask, args.value) if word == "readonly" else _status(ask, as_json=args.json)
 
 
+def _settings(args: argparse.Namespace) -> RegistryConfig:
+    store_root = Settings.read().root
+    root = args.root if args.root is None or is_url(args.root) else os.path.abspath(args.root)
+    from registry.server.configfile import load
+
+    config = load(
+        args.config or "",
+        environment=os.environ,
+        flags={("storage", "root"): root, ("storage", "memory"): None if root is None else False},
+        default_root=os.path.join(store_root, "registry"),
+    )
+    return located(config, os.environ, store_root)
+
+
 def _parse(word: str, arguments: list[str]) -> argparse.Namespace:
     usage = f"[OPTIONS]{_OPERANDS.get(word, '')}"
     p = verb(f"registry {word}", _SUMMARIES[word], usage=usage, root=False)
-    p.add_argument("--root", metavar="DIR", help="the registry's directory (default: registry/ in the store)")
+    p.add_argument(
+        "--root", metavar="DIR|URL", help="where its content rests (default: registry/ in the store)"
+    )
+    p.add_argument("--config", metavar="FILE", help="its settings (TOML); --root overrules them")
     if word == "gc":
         p.add_argument("--dry-run", action="store_true", help="only say what would go, and why")
         p.add_argument("--grace", metavar="TIME", help="how long unneeded things stay (24h, or the server's)")
@@ -100,13 +119,13 @@ def _gc(ask: Ask, args: argparse.Namespace) -> int:
     return 0
 
 
-def _rebuild(root: str) -> int:
+def _rebuild(config: RegistryConfig) -> int:
     import contextlib
 
     from registry.server.maintenance import open_directory, rebuild_index
 
     start = time.monotonic()
-    with contextlib.closing(open_directory(root)) as store:
+    with contextlib.closing(open_directory(config)) as store:
         rebuild_index(store)
     print(f"made the index again in {time.monotonic() - start:.1f} seconds", file=sys.stderr)
     return 0
