@@ -178,11 +178,12 @@ async def _named_context(value: str, host: Host, fetcher: Fetcher) -> BuildConte
 
 async def _run(graph: BuildGraph, supplies: Supplies) -> Results:
     # Imported for what they register; the sandbox's half only if a command will run.
+    if any(isinstance(step.op, Exec) for step in graph.steps()):
+        supplies.host.sandbox()  # its helper process starts while the rest is loaded
+        from .perform import execute  # noqa: F401
     from .perform import files  # noqa: F401
     from .runner import run
 
-    if any(isinstance(step.op, Exec) for step in graph.steps()):
-        from .perform import execute  # noqa: F401
     try:
         return await run(graph, supplies)
     except BuildError as problem:

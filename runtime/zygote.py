@@ -175,3 +175,4 @@ def main() -> None:
     sys.path_hooks.clear()
     gc.freeze()
     Zygote(control).serve()
+    os._exit(0)  # nothing here is worth the time that taking the interpreter apart costs

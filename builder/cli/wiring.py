@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..cache import SqliteCacheIndex
@@ -107,6 +107,8 @@ class _Lazy:
             from runtime.sandbox import LinuxSandbox
 
             self._sandbox = self._stack.enter_context(LinuxSandbox())
+            with suppress(OSError):  # it is tried once more, and told, when a command runs
+                self._sandbox.start()
         return self._sandbox
 
     def rootfs(self) -> RootfsDriver:

@@ -100,7 +100,7 @@ async def _run(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Suppl
             status = await host.sandbox().run(spec, on_output=on_output)
             if not status.ok:
                 raise _failed(step, op, status, tail.text())
-            skip = await in_thread(_mount_points, given, inputs[0], supplies)
+            skip = await in_thread(_mount_points, given, inputs[0], supplies) if given.mounts else frozenset()
             return await in_thread(workspace.capture, _stamp(op, started), skip=skip)
     finally:
         await in_thread(scratch.close)
@@ -147,8 +147,6 @@ def _limits(bounds: Bounds) -> Limits:
 
 def _mount_points(given: Mounted, snapshot: Snapshot, supplies: Supplies) -> frozenset[str]:
     """The places of mounts, which are no part of the result."""
-    if not given.mounts:
-        return frozenset()
     tree = tree_of(snapshot, supplies.host.layers)
     return frozenset(tree.resolve(mount.target.strip("/")) for mount in given.mounts)
 

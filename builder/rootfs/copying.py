@@ -29,47 +29,15 @@ from runtime.spec import DirectoryRoot
 from ..host import LayerSource
 from ..perform.layers import write_layer
 from ..perform.stepfiles import tree_of
-from ..scratch import Scratch
 from ..snapshots import Snapshot
-from .unpacked import UnpackedLayers
+from .layered import LayeredDriver
 
 _CLOCK_TICK = 0.012
 """Seconds after which a change has a later change time than what was written before."""
 
 
-class CopyingDriver:
-    """
-    Makes workspaces that are copies.
-
-    Args:
-        blobs: where captured layers go.
-        layers: the bytes of layers.
-        scratch: where the copies are.
-        state: the state directory.
-        user_namespace: this process is root of a user namespace only.
-    """
-
-    def __init__(
-        self,
-        blobs: BlobStore,
-        layers: LayerSource,
-        scratch: Scratch,
-        state: str,
-        *,
-        user_namespace: bool = False,
-    ) -> None:
-        self._blobs = blobs
-        self._layers = layers
-        self._scratch = scratch
-        self._state = state
-        self._user_namespace = user_namespace
-
-    def unpacked(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """Directories, bottom to top, that make up the snapshot."""
-        unpacked = UnpackedLayers(
-            self._layers, self._scratch, self._state, user_namespace=self._user_namespace
-        )
-        return unpacked.directories(snapshot)
+class CopyingDriver(LayeredDriver):
+    """Makes workspaces that are copies."""
 
     def prepare(self, snapshot: Snapshot) -> CopyingWorkspace:
         """A copy of the snapshot."""

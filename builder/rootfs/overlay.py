@@ -19,52 +19,21 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.tree import LayerTree
 from oci_image.layer.whiteouts import is_whiteout_device
 from oci_image.layer.write import LayerWriter
-from oci_image.store.base import BlobStore
 from oci_image.store.problems import store_problem
 from runtime.spec import OverlayRoot
 
 from ..errors import Unsupported
-from ..host import LayerSource
 from ..perform.layers import write_layer
 from ..perform.stepfiles import tree_of
-from ..scratch import Scratch
 from ..snapshots import Snapshot
-from .unpacked import UnpackedLayers
+from .layered import LayeredDriver
 
 _MOST_LOWERS = 500
 """As many layers as overlayfs merges."""
 
 
-class OverlayDriver:
-    """
-    Makes workspaces for sandboxes that mount overlayfs.
-
-    Args:
-        blobs: where captured layers go.
-        layers: the bytes of layers.
-        scratch: where changes are kept while a sandbox runs.
-        state: the state directory.
-        user_namespace: this process is root of a user namespace only.
-    """
-
-    def __init__(
-        self,
-        blobs: BlobStore,
-        layers: LayerSource,
-        scratch: Scratch,
-        state: str,
-        *,
-        user_namespace: bool = False,
-    ) -> None:
-        self._blobs = blobs
-        self._layers = layers
-        self._scratch = scratch
-        self._user_namespace = user_namespace
-        self._unpacked = UnpackedLayers(layers, scratch, state, user_namespace=user_namespace)
-
-    def unpacked(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """Directories, bottom to top, that make up the snapshot."""
-        return self._unpacked.directories(snapshot)
+class OverlayDriver(LayeredDriver):
+    """Makes workspaces for sandboxes that mount overlayfs."""
 
     def prepare(self, snapshot: Snapshot) -> OverlayWorkspace:
         """A workspace over the snapshot."""
