@@ -22,8 +22,9 @@ from .completion import complete
 from .errors import InvalidContext, MissingSource
 from .filedigests import check_unchanged, open_unchanged, read_unchanged
 from .finding import Finder, has_magic, normalised, unescaped
-from .listing import Listing, Looked, OpenDirectories
+from .listing import Listing, Looked
 from .missing import IgnoreFile, explain_missing
+from .opening import OpenDirectories
 from .selection import Entry, Selected, Selection
 from .statcache import StatCache
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .errors import BuildError, InvalidContext
-from .listing import FILE_FLAGS, OpenDirectories, read_xattrs
+from .opening import FILE_FLAGS, OpenDirectories, read_xattrs
 from .statcache import STAMP, Xattrs, stamp_of
 
 _THREADS = 2

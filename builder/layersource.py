@@ -9,7 +9,6 @@ which single files were asked for. Removing any of it costs time only.
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -30,6 +29,7 @@ from oci_image.store.problems import store_problem
 
 from .errors import CannotResolve
 from .scratch import Scratch
+from .verifying import Verifying
 
 _BLOCK = 1 << 20
 
@@ -118,7 +118,7 @@ class StoreLayers:
             return stream
         return cast(
             "BinaryIO",
-            _Verifying(stream, layer.diff_id, self._verified, lambda problem: self._examine(layer, problem)),
+            Verifying(stream, layer.diff_id, self._verified, lambda problem: self._examine(layer, problem)),
         )
 
     def read(self, layer: Layer, offset: int, size: int) -> bytes:
@@ -256,52 +256,6 @@ class StoreLayers:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary)
             return open(path, "rb")
-
-
-class _Verifying(io.RawIOBase):
-    """Passes bytes on and compares their digest at the end."""
-
-    def __init__(
-        self,
-        stream: BinaryIO,
-        expected: Digest,
-        verified: set[Digest],
-        examine: Callable[[ImageError], None],
-    ) -> None:
-        self._stream = stream
-        self._examine = examine
-        self._expected = expected
-        self._verified = verified
-        self._hasher = Hasher(expected.algorithm)
-        self._over = False
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        try:
-            data = self._stream.read(size)
-        except ImageError as problem:
-            self._examine(problem)
-            raise
-        if data:
-            self._hasher.update(data)
-        if not self._over and (size < 0 or (not data and size)):
-            self._over = True
-            actual = self._hasher.digest()
-            if actual != self._expected:
-                broken = VerificationFailed(
-                    f"a layer should have the diff_id {self._expected}, but its content is {actual}",
-                    hint="the image is broken: its configuration does not belong to its layers",
-                )
-                self._examine(broken)
-                raise broken
-            self._verified.add(self._expected)
-        return data
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
 
 
 def _pread(descriptor: int, offset: int, size: int) -> bytes:

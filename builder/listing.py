@@ -1,14 +1,12 @@
 """
 The directories of a build context, read under its ignore rules.
 
-Everything is opened relative to the descriptor of the context root, one component at a time and never through
-a symbolic link, so that nothing outside the root can be reached. Directories are read once and only when they
-are needed; ignored ones are not entered unless a later pattern may take something back.
+Directories are read once and only when they are needed; ignored ones are not entered unless a later pattern
+may take something back.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -17,11 +15,9 @@ from typing import NamedTuple
 from dockerfile_grammar.ignorefile import IgnoreMatcher
 
 from .errors import InvalidContext
+from .opening import OpenDirectories, read_xattrs
 from .statcache import INODE_BITS, STAMP, Xattrs, join_names, stamp_of
 
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_OPEN_DIRECTORIES = 64
 _TYPE_BITS = 0o170000
 
 
@@ -99,77 +95,6 @@ class Looked(NamedTuple):
 
     folders: Mapping[str, Folder]
     paths: Mapping[str, Node | None]
-
-
-class OpenDirectories:
-    """
-    Opens files and directories below a root, keeping descriptors of the directories on the way.
-
-    For one thread; the user closes it.
-    """
-
-    def __init__(self, root: str) -> None:
-        try:
-            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as problem:
-            raise InvalidContext(
-                f"the build context {root} cannot be opened: {problem.strerror}",
-                hint="it has to be a directory that you may read",
-            ) from problem
-        self._open: dict[str, int] = {}
-
-    def directory(self, path: str) -> int:
-        """
-        A descriptor of the directory, valid until the next call.
-
-        Raises:
-            OSError: it cannot be opened; ENOTDIR or ELOOP also for symbolic links on the way.
-        """
-        known = self._open.get(path)
-        if known is not None:
-            return known
-        above = path
-        while above and above not in self._open:
-            above = above.rpartition("/")[0]
-        descriptor = self._open[above] if above else self._root
-        missing = path[len(above) :].lstrip("/")
-        for name in missing.split("/") if missing else ():
-            above = f"{above}/{name}" if above else name
-            opened = os.open(name, _DIRECTORY_FLAGS, dir_fd=descriptor)
-            if len(self._open) >= _OPEN_DIRECTORIES:
-                self._forget()
-            descriptor = self._open[above] = opened
-        return descriptor
-
-    def _forget(self) -> None:
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open.clear()
-
-    def status(self, path: str) -> os.stat_result | None:
-        """What lstat says about a path below the root; None if there is nothing."""
-        parent, _, name = path.rpartition("/")
-        try:
-            return os.stat(name or ".", dir_fd=self.directory(parent), follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as problem:
-            # A symbolic link on the way (ELOOP) hides what is behind it.
-            if problem.errno == errno.ELOOP:
-                return None
-            raise
-
-    def read_link(self, path: str) -> str:
-        """The target of a symbolic link."""
-        parent, _, name = path.rpartition("/")
-        return os.readlink(name, dir_fd=self.directory(parent))
-
-    def close(self) -> None:
-        """Close all descriptors; idempotent."""
-        self._forget()
-        if self._root >= 0:
-            os.close(self._root)
-            self._root = -1
 
 
 class Listing:
@@ -285,24 +210,3 @@ class Listing:
             and self.matcher.may_reinclude_below(directory)
             and bool(self.folder(directory))
         )
-
-
-def read_xattrs(descriptor: int) -> Xattrs:
-    """
-    The extended attributes of an open file that belong into an image, sorted.
-
-    File capabilities, and everything outside the namespaces that the kernel manages for this host only.
-    """
-    try:
-        names = os.listxattr(descriptor)
-    except OSError:  # not supported here
-        return ()
-    if not names:
-        return ()
-    wanted = [
-        name
-        for name in sorted(names)
-        if name == "security.capability"
-        or not name.startswith(("security.", "system.", "trusted.", "user.overlay."))
-    ]
-    return tuple((name, os.getxattr(descriptor, name)) for name in wanted)

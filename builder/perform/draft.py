@@ -9,8 +9,8 @@ tools that unpack each layer by itself would otherwise make them anew with anoth
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.whiteouts import opaque_mark_in
@@ -18,6 +18,7 @@ from oci_image.layer.write import LayerWriter
 
 from ..errors import BuildError
 from .items import Contents, Group
+from .planned import Grouped, Planned
 
 _MOST_LINKS = 40
 _SET_GROUP_ID = 0o2000
@@ -30,29 +31,6 @@ class Below(Protocol):
     def lookup(self, path: str) -> Entry | None:
         """The entry of a path, its last component not followed."""
         ...
-
-
-class Planned(NamedTuple):
-    """An entry, and for a file where its bytes come from."""
-
-    entry: Entry
-    contents: Contents | None = None
-    key: Any = None
-
-
-class Grouped(NamedTuple):
-    """All files that the draft has in a directory, while nothing else is asked about any of them."""
-
-    directory: str
-    group: Group
-    style: Callable[[Entry], Entry]
-
-    def planned(self) -> Iterator[Planned]:
-        """The same files one by one."""
-        prefix = f"{self.directory}/" if self.directory else ""
-        for entry, contents, key in self.group.members():
-            path = prefix + entry.path.rpartition("/")[2]
-            yield Planned(self.style(entry._replace(path=path)), contents, key)
 
 
 class Draft:

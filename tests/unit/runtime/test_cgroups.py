@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import cgroups
+from runtime import cgroup_settings, cgroups
 from runtime.errors import NotPermitted
 from runtime.spec import Limits
 
@@ -30,7 +30,7 @@ def test_find_hierarchies() -> None:
 
 def test_v1_settings() -> None:
     """Memory comes before swap, because the kernel wants that order; swap is twice the memory unless said."""
-    made = cgroups.v1_settings(Limits(memory=100, pids=5, cpus=1.5, cpu_shares=512))
+    made = cgroup_settings.v1_settings(Limits(memory=100, pids=5, cpus=1.5, cpu_shares=512))
     assert made["memory"] == [("memory.limit_in_bytes", "100"), ("memory.memsw.limit_in_bytes", "200")]
     assert made["pids"] == [("pids.max", "5")]
     assert made["cpu"] == [
@@ -38,13 +38,13 @@ def test_v1_settings() -> None:
         ("cpu.cfs_quota_us", "150000"),
         ("cpu.shares", "512"),
     ]
-    assert cgroups.v1_settings(Limits()) == {}
-    assert cgroups.v1_settings(Limits(memory=100, memory_swap=-1))["memory"][1][1] == "-1"
+    assert cgroup_settings.v1_settings(Limits()) == {}
+    assert cgroup_settings.v1_settings(Limits(memory=100, memory_swap=-1))["memory"][1][1] == "-1"
 
 
 def test_v2_settings() -> None:
     """The same bounds in the words of version 2."""
-    made = cgroups.v2_settings(
+    made = cgroup_settings.v2_settings(
         Limits(memory=100, memory_swap=150, pids=5, cpus=0.5, cpu_shares=1024, cpuset_cpus="0-1")
     )
     assert made == {
@@ -53,9 +53,9 @@ def test_v2_settings() -> None:
         "pids": [("pids.max", "5")],
         "cpuset": [("cpuset.cpus", "0-1")],
     }
-    assert cgroups.v2_settings(Limits(memory=100, memory_swap=-1))["memory"][1][1] == "max"
-    assert cgroups.v2_settings(Limits(cpu_shares=2))["cpu"] == [("cpu.weight", "1")]
-    assert cgroups.v2_settings(Limits(cpu_shares=262144))["cpu"] == [("cpu.weight", "10000")]
+    assert cgroup_settings.v2_settings(Limits(memory=100, memory_swap=-1))["memory"][1][1] == "max"
+    assert cgroup_settings.v2_settings(Limits(cpu_shares=2))["cpu"] == [("cpu.weight", "1")]
+    assert cgroup_settings.v2_settings(Limits(cpu_shares=262144))["cpu"] == [("cpu.weight", "10000")]
 
 
 def v2_tree(path: Path) -> cgroups.Hierarchies:
