@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from ..errors import InvalidConfiguration
+from .accepting import AcceptingProblems
 from .access import open_access
 from .app import create_app
 from .belongings import Belongings
@@ -172,6 +173,7 @@ async def serve(
         return
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(AcceptingProblems())
     signals = (signal.SIGTERM, signal.SIGINT)
     store = open_store(config)
     try:

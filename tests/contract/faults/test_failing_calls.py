@@ -182,6 +182,7 @@ def test_a_server_without_descriptors_comes_back(tmp_path, figure):
         while server.descriptors() > idle + 2 and time.monotonic() < end:
             time.sleep(0.1)
         assert server.descriptors() <= idle + 2
+        assert len(server.complaints) < 2000
 
         server.stop()
     store = FilesystemStore(str(tmp_path / "root"))
