@@ -20,6 +20,7 @@ from oci_image.store.gc import mark
 
 from .cache import CacheRecord, SqliteCacheIndex
 from .leases import living
+from .listings import FOLDER
 from .local import LocalStore
 from .preimages import describe
 from .recorded import last_uses
@@ -261,6 +262,18 @@ def _mount_name(path: str) -> str:
 
 
 def _rest(store: LocalStore) -> Iterator[Holding]:
+    listings = os.path.join(store.state, FOLDER)
+    if os.path.isdir(listings):
+        size = tree_size(listings)
+        yield Holding(
+            id=FOLDER,
+            type=LISTS,
+            description="lists of files of build contexts",
+            size=size,
+            exclusive=size,
+            last_used=os.lstat(listings).st_mtime,
+            paths=(listings,),
+        )
     for folder, kind, text in (
         ("git", GIT, "objects of a git repository"),
         ("selections", LISTS, "digests of parts of results"),

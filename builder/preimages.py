@@ -16,6 +16,18 @@ class Preimage:
     op: dict[str, Any]
     inputs: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """What the step does, in the words of an instruction."""
+        op = self.op
+        if self.kind == "Exec":
+            argv = [str(word) for word in op.get("argv", ())]
+            return "RUN " + (argv[-1] if argv[:2] == ["/bin/sh", "-c"] else " ".join(argv))
+        if self.kind == "CopyFiles":
+            names = (str(one.get("pattern", one.get("name", ""))) or "." for one in op.get("sources", ()))
+            return f"COPY {' '.join(names)} {op.get('dest', '')}"
+        return f"WORKDIR {op.get('path', '')}" if self.kind == "MakeDir" else self.kind
+
 
 def read_preimage(raw: bytes | None) -> Preimage | None:
     """What the bytes say; None for what is no preimage of a step."""
@@ -31,13 +43,4 @@ def read_preimage(raw: bytes | None) -> Preimage | None:
 def describe(raw: bytes | None) -> str:
     """What a cached step did, in one line; "" where that cannot be said."""
     found = read_preimage(raw)
-    if found is None:
-        return ""
-    op = found.op
-    if found.kind == "Exec":
-        argv = [str(word) for word in op.get("argv", ())]
-        return "RUN " + (argv[-1] if argv[:2] == ["/bin/sh", "-c"] else " ".join(argv))
-    if found.kind == "CopyFiles":
-        names = (str(one.get("pattern", one.get("name", ""))) or "." for one in op.get("sources", ()))
-        return f"COPY {' '.join(names)} {op.get('dest', '')}"
-    return f"WORKDIR {op.get('path', '')}" if found.kind == "MakeDir" else found.kind
+    return "" if found is None else found.text

@@ -22,8 +22,9 @@ from .cache import CacheRecord
 from .errors import BuildError
 from .events import StepDone, StepProblem, StepStarted
 from .graph import BuildGraph, Step, key_preimage
+from .listings import Listings
 from .locks import exclusive
-from .perform.base import Supplies, given, identities, perform
+from .perform.base import Supplies, given, identities, in_thread, perform
 from .recall import Recall, Results
 from .snapshots import Snapshot
 
@@ -139,6 +140,7 @@ class _Run:
 
     async def _perform(self, step: Step, inputs: Sequence[Snapshot], key: _Key) -> Snapshot:
         self._recall.runs(step)
+        await in_thread(Listings(self._host.state).remember, step.op, self._supplies.contexts)
         started = self._host.clock()
         self._supplies.sink(StepStarted(step, started))
         try:

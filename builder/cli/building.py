@@ -73,10 +73,13 @@ def build(
 
     with (
         open_progress(args.progress, sys.stderr, color=settings.color) as progress,
-        open_host(settings, store, progress, check_sandboxes=entry.check) as host,
+        open_host(
+            settings, store, progress, check_sandboxes=entry.check, cache_limit=_cache_limit(args, settings)
+        ) as host,
     ):
         try:
-            work = _everything(request, watch.over(host), store, settings, progress, granted=granted)
+            sink = _explaining(progress, host) if args.explain else progress
+            work = _everything(request, watch.over(host), store, settings, sink, granted=granted)
             result, answer, pushed = drive(work, run)
         except Exception as problem:
             from .problems import add_excerpt
@@ -90,6 +93,21 @@ def build(
     _warn(notices, progress, args)
     report(answer, pushed, args)
     return 0
+
+
+def _explaining(sink: EventSink, host: Host) -> EventSink:
+    from ..explain import explaining
+
+    return explaining(sink, host)
+
+
+def _cache_limit(args: argparse.Namespace, settings: Settings) -> int | None:
+    text = args.cache_limit or settings.cache_limit
+    if not text:
+        return None
+    from .granted import read_cache_limit
+
+    return read_cache_limit(text)
 
 
 def _sources(request: BuildRequest) -> dict[str, bytes | str]:

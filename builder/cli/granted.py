@@ -159,6 +159,23 @@ def _group(text: str) -> str:
     return path
 
 
+def read_cache_limit(text: str) -> int | None:
+    """
+    The limit of the build cache in bytes; None for none.
+
+    Raises:
+        InvalidOption: it is no size.
+    """
+    from dockerfile_grammar.golang import parse_size
+
+    if not text:
+        return None
+    try:
+        return parse_size(text)
+    except ValueError as problem:
+        raise InvalidOption(f"--cache-limit: {problem}", hint="as in --cache-limit 20GB") from problem
+
+
 def _ulimit(text: str) -> tuple[str, int, int]:
     match = _ULIMIT.fullmatch(text)
     if match is None:

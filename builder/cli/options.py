@@ -71,7 +71,9 @@ def add_granted(p: argparse.ArgumentParser) -> None:
 
 
 def add_caches(p: argparse.ArgumentParser) -> None:
-    """``--cache-from`` and ``--cache-to``."""
+    """``--cache-from`` and ``--cache-to``, how large the own cache may be, and why it was no use."""
+    p.add_argument("--cache-limit", default="", metavar="BYTES", help="what the build cache may take")
+    p.add_argument("--explain", action="store_true", help="say of each step that runs why it does")
     p.add_argument(
         "--cache-from",
         action="append",

@@ -27,6 +27,7 @@ class Settings:
     docker_config: str
     color: bool
     source_date_epoch: str | None
+    cache_limit: str
     tls_ca: str | None
     insecure_registries: tuple[str, ...]
     proxies: dict[str, str]
@@ -43,6 +44,7 @@ class Settings:
             docker_config=env.get("DOCKER_CONFIG") or os.path.join(home(env), ".docker"),
             color=shows_color(env),
             source_date_epoch=env.get("SOURCE_DATE_EPOCH") or None,
+            cache_limit=env.get("PYBUILD_CACHE_LIMIT", ""),
             tls_ca=env.get("SSL_CERT_FILE") or None,
             insecure_registries=_list(env.get("PYBUILD_INSECURE_REGISTRIES", "")),
             proxies={

@@ -37,11 +37,13 @@ def open_host(
     sink: EventSink = discard,
     *,
     check_sandboxes: Callable[[], None] = lambda: None,
+    cache_limit: int | None = None,
 ) -> Iterator[Host]:
     """
     The effects of a build over the local store; everything that was opened is closed at the end.
 
-    `check_sandboxes` raises where none can be made; asked before a root filesystem is made for one.
+    `check_sandboxes` raises where none can be made; asked before a root filesystem is made for one. With a
+    `cache_limit`, in bytes, layers are only written as far as the build cache does not become larger.
     """
     from .transfers import Fetcher
 
@@ -56,10 +58,16 @@ def open_host(
         scratch = Scratch(store.state)
         stack.callback(scratch.close)
         lazy = _Lazy(
-            stack, store, layers, scratch, user_namespace=settings.in_user_namespace, check=check_sandboxes
+            stack,
+            store,
+            layers,
+            scratch,
+            user_namespace=settings.in_user_namespace,
+            check=check_sandboxes,
+            cache_limit=cache_limit,
         )
         yield Host(
-            blobs=store.blobs,
+            blobs=lazy.blobs,
             tags=store.tags,
             layers=layers,
             resolver=LeasingResolver(
@@ -92,7 +100,13 @@ class _Lazy:
         *,
         user_namespace: bool,
         check: Callable[[], None],
+        cache_limit: int | None,
     ) -> None:
+        self.blobs = store.blobs
+        if cache_limit is not None:
+            from ..limit import CacheLimit, LimitedBlobStore
+
+            self.blobs = LimitedBlobStore(store.root, CacheLimit(store, cache_limit), durable=False)
         self._check = check
         self._stack = stack
         self._store = store
@@ -117,7 +131,7 @@ class _Lazy:
             from ..rootfs.open import open_driver
 
             self._driver = open_driver(
-                self._store.blobs,
+                self.blobs,
                 self._layers,
                 self._scratch,
                 self._store.state,

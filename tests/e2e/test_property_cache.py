@@ -73,7 +73,7 @@ def builds(draw):
         case "more":
             changed.update(draw(FILES))
         case "less":
-            changed.pop(sorted(files)[0])
+            changed.pop(min(files))
         case "argument":
             return (lines, files, {}), (lines, files, {"A": draw(VALUES)})
     return (lines, files, {}), (edited, changed, {})

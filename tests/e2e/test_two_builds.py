@@ -33,7 +33,7 @@ def test_a_step_whose_first_runner_is_killed(busybox, tmp_path):
     context = written(tmp_path / "c", f"FROM busybox\n{COUNT}")
     first = busybox.start("--progress", "plain", context)
     log = busybox.root / "pybuild" / "mounts"
-    wait_for(lambda: any(path.stat().st_size for path in log.glob("*/data/log")), "the first build runs the step")
+    wait_for(lambda: any(path.stat().st_size for path in log.glob("*/data/log")), "the step runs")
     second = busybox.start("--progress", "plain", "-t", "b", context)
     first.kill()
     first.communicate()
