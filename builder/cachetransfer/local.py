@@ -70,7 +70,7 @@ class DirectorySource:
         raw = read_document(self._blobs, descriptor)
         manifest = read_manifest(raw, descriptor.media_type, where).value
         if not isinstance(manifest, Manifest):
-            raise InvalidDocument(f"{where} is an index of several manifests, not a cache of pybuild")
+            raise InvalidDocument(f"{where} is no cache of pybuild, but an index, as BuildKit may write it")
 
         async def read(config: Descriptor) -> bytes:
             return read_document(self._blobs, config)

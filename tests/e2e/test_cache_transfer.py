@@ -373,3 +373,39 @@ def test_several_platforms(machine, registry, token, tmp_path):
     said = other.log(tmp_path, *flags[:2], "--cache-from", name, "--iidfile", tmp_path / "id")
     assert said.count("CACHED") == 3, "scratch and a COPY for each platform"
     assert image_id(tmp_path / "id").startswith("sha256:")
+
+
+def test_compression(machine, token, tmp_path):
+    """Layers that a store made are compressed as asked; those that came compressed only if forced."""
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "Dockerfile").write_text(f"FROM scratch\nCOPY Dockerfile /{token}\n")
+
+    def exported(name, origin, options):
+        imports = ("--cache-from", f"type=local,src={tmp_path / origin}") if origin else ()
+        export = f"type=local,dest={tmp_path / name}{options}"
+        said = machine(name).log(tmp_path / "c", *imports, "--cache-to", export)
+        assert said.count("CACHED") == (2 if origin else 0)
+        (entry,) = LayoutTagStore(tmp_path / name).entries()
+        manifest = json.loads((tmp_path / name / "blobs" / "sha256" / entry.digest.hex).read_bytes())
+        return [layer["mediaType"].rpartition(".")[2] for layer in manifest["layers"]]
+
+    assert exported("plain", "", ",compression=uncompressed") == ["tar"]
+    assert exported("gzip", "plain", "") == ["tar+gzip"]
+    assert exported("same", "gzip", ",compression=zstd") == ["tar+gzip"]
+    assert exported("zstd", "gzip", ",compression=zstd,compression-level=9,force-compression=true") == [
+        "tar+zstd"
+    ]
+    last = machine("last")
+    said = last.log(tmp_path / "c", "--cache-from", f"type=local,src={tmp_path / 'zstd'}", "-t", "app")
+    assert said.count("CACHED") == 2
+    last.check("docker.io/library/app:latest")
+
+
+def test_garbage_collection(machine, context, ref, registry):
+    """The registry keeps what caches name, and gives it out afterwards."""
+    machine("a").log(context, "--cache-to", f"type=registry,ref={ref},mode=max")
+    machine("a")("registry", "gc", "--root", registry.root, "--grace", "0")
+    assert (
+        machine("b").log(context, "--cache-from", ref, "-o", "type=tar,dest=/dev/null").count("CACHED")
+        == STEPS
+    )
