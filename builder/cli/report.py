@@ -32,8 +32,9 @@ def report(answer: Mapping[str, Any], pushed: Mapping[str, str], args: argparse.
     if args.iidfile:
         _write(args.iidfile, answer["id"])
     if args.metadata_file:
+        is_index = answer["id"] == answer["descriptor"]["digest"]  # which has no configuration
         value = {
-            "containerimage.config.digest": answer["id"],
+            **({} if is_index else {"containerimage.config.digest": answer["id"]}),
             "containerimage.digest": next(iter(pushed.values()), answer["descriptor"]["digest"]),
             "containerimage.descriptor": answer["descriptor"],
             "image.name": answer["names"],

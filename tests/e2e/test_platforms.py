@@ -46,6 +46,7 @@ def test_an_index_everywhere(pybuild, context, registry, tmp_path):
     done = pybuild.build(
         context,
         *(*BOTH, "-t", name, "--push", "--iidfile", tmp_path / "id"),
+        *("--metadata-file", tmp_path / "facts"),
         *("-o", f"type=oci,dest={tmp_path / 'oci.tar'}", "-o", f"type=local,dest={tmp_path / 'files'}"),
         *("-o", f"type=tar,dest={tmp_path / 'files.tar'}"),
     )
@@ -58,6 +59,9 @@ def test_an_index_everywhere(pybuild, context, registry, tmp_path):
         e["platform"] for e in pushed["manifests"]
     ]
     assert (tmp_path / "id").read_text() == done.stdout.strip()
+    facts = json.loads((tmp_path / "facts").read_text())
+    assert "containerimage.config.digest" not in facts
+    assert facts["containerimage.digest"] == facts["pybuild.pushed"][name]
     assert done.stdout.strip().startswith("sha256:")
     assert done.stderr.count("COPY file /shared\n") == 1
     listed = sorted(str(path.relative_to(tmp_path / "files")) for path in (tmp_path / "files").glob("*/*"))
@@ -87,6 +91,40 @@ def test_podman_pulls_the_right_one(pybuild, context, registry, tmp_path):
         podman("pull", "--quiet", "--tls-verify=false", "--platform", platform, name)
         (told,) = json.loads(podman("image", "inspect", name).stdout)
         assert f"T={platform}" in told["Config"]["Env"]
+
+
+def test_buildah_builds_the_same(pybuild, context, tmp_path):
+    """buildah makes an index of the same platforms with the same configurations and files."""
+    buildah = need("buildah")
+    text = (context / "Dockerfile").read_text()
+    (context / "Dockerfile").write_text(
+        text.replace("ARG TARGETARCH ", "ARG TARGETARCH\nARG ")
+        .replace(" BUILDPLATFORM", "")
+        .replace(" B=$BUILDPLATFORM", "")
+    )
+    stores = ("--root", tmp_path / "root", "--runroot", tmp_path / "run", "--storage-driver", "vfs")
+    run(buildah, *stores, "bud", "--isolation", "chroot", *BOTH, "--manifest", "m", context)
+    run(buildah, *stores, "manifest", "push", "--all", "m", f"oci:{tmp_path / 'theirs'}:m")
+    pybuild.build(context, *BOTH, "-o", f"type=oci,tar=false,dest={tmp_path / 'ours'},name=m")
+
+    told = []
+    for layout in ("theirs:m", "ours:m:latest"):
+        source = f"oci:{tmp_path}/{layout}"
+        _, found = index_of(source)
+        for platform in found:
+            flags = ("--override-arch", platform.partition("/")[2])
+            config = json.loads(skopeo(*flags, "inspect", "--config", source).stdout)
+            place = tmp_path / f"{layout[:4]}-{flags[1]}"
+            skopeo(*flags, "copy", source, f"oci:{place}:x")
+            umoci("unpack", "--image", f"{place}:x", place / "bundle")
+            files = sorted(
+                str(path.relative_to(place / "bundle" / "rootfs"))
+                for path in (place / "bundle" / "rootfs").rglob("*")
+            )
+            variables = [item for item in config["config"]["Env"] if item.startswith("T=")]
+            labels = config["config"]["Labels"]
+            told.append((platform, config["architecture"], variables, labels.get("x"), files))
+    assert told[:2] == told[2:]
 
 
 def test_the_same_index_from_fresh_stores(context, tmp_path):
