@@ -195,7 +195,7 @@ def test_docker_load(builder, docker, application, tmp_path):
     assert fresh.image(application)["Id"] == told["Id"]
 
 
-def test_outputs(builder, application, context, tmp_path):
+def test_outputs(builder, application, context, docker, tmp_path):
     """Every kind of output is accepted by the tool that it is for."""
     builder.build(
         context,
@@ -207,6 +207,7 @@ def test_outputs(builder, application, context, tmp_path):
     )
 
     skopeo("inspect", f"oci-archive:{tmp_path / 'oci.tar'}")
+    assert application in docker("load", "-i", tmp_path / "docker.tar").stdout
     skopeo("copy", f"docker-archive:{tmp_path / 'docker.tar'}", f"oci:{tmp_path / 'layout'}:x")
     umoci("unpack", "--image", f"{tmp_path / 'layout'}:x", tmp_path / "bundle")
     trees = (tmp_path / "bundle" / "rootfs" / "srv", tmp_path / "rootfs" / "srv")
