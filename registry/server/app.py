@@ -38,6 +38,7 @@ from .announcing import announce
 from .auth import Authenticator, Caller
 from .belongings import Belongings, own_belongings
 from .config import RegistryConfig
+from .hoarding import OpenUploads
 from .marks import CALLER, ROUTE
 from .middleware import add_headers, answer_errors
 from .mirror.upstream import OpenUpstream
@@ -116,6 +117,7 @@ def create_app(
         threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="registry"),
         verified=VerifiedBlobs(config.verify_window),
         access=access,
+        opened=OpenUploads(store.uploads, limit=config.max_uploads_per_caller, total=config.max_uploads),
         belongings=own_belongings(config) if belongings is None else belongings,
     )
     app = web.Application(middlewares=[answer_errors])

@@ -178,6 +178,7 @@ class RegistryConfig:
         verify_window: seconds for which a verified blob is sent without being verified again.
         upload_idle_seconds: after how long an upload that nobody uses is discarded.
         max_uploads: how many uploads may be in progress.
+        max_uploads_per_caller: how many of them a user, or an address without a user, may have.
         page_limit: most entries of a page of tags or repositories, and the default.
         header_seconds: how long a new connection may take to send its first request's headers.
         stall_seconds: how long a client may send nothing of a body that it announced.
@@ -225,6 +226,7 @@ class RegistryConfig:
     verify_window: float = 24 * 3600.0
     upload_idle_seconds: float = 24 * 3600.0
     max_uploads: int = 10_000
+    max_uploads_per_caller: int = 1000
     page_limit: int = 1000
     header_seconds: float = 10.0
     stall_seconds: float = 60.0
@@ -255,7 +257,7 @@ class RegistryConfig:
             raise InvalidConfiguration("a server has at least one worker")
         if self.manifest_limit < MANIFEST_LIMIT:
             raise InvalidConfiguration("the limit for manifests must be at least 4 MiB")
-        if self.page_limit < 1 or self.max_uploads < 1:
+        if min(self.page_limit, self.max_uploads, self.max_uploads_per_caller) < 1:
             raise InvalidConfiguration("the limits for pages and uploads must be at least 1")
         if not is_base_path(self.page_base_path):
             raise InvalidConfiguration(

@@ -202,6 +202,14 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
             field="max_uploads",
         ),
         row(
+            "uploads_per_caller",
+            "integer",
+            "How many of them one user may have, or one address without a user.",
+            1000,
+            minimum=1,
+            field="max_uploads_per_caller",
+        ),
+        row(
             "requests_per_second",
             "number",
             "How many requests a caller may send in the long run; 0 for any number.",

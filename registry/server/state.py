@@ -25,6 +25,7 @@ from .belongings import Belongings
 from .config import RegistryConfig
 from .draining import RunningRequests
 from .events import Outbox
+from .hoarding import OpenUploads
 from .metadata import MetadataCache
 from .metrics import Metrics
 from .ratelimit import RateLimit
@@ -44,6 +45,7 @@ class ServerState:
     Attributes:
         belongings: what several processes of a server share.
         busy_uploads: identifiers of uploads that a request works on.
+        opened: who opened which uploads.
         deliveries: one mark for each large blob that is being sent.
         verifying: held while a blob is verified before it is sent; gone with who waits for it.
         greeted: connections that sent a whole request.
@@ -56,6 +58,7 @@ class ServerState:
     threads: ThreadPoolExecutor
     verified: VerifiedBlobs
     access: Access
+    opened: OpenUploads
     belongings: Belongings
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)

@@ -21,7 +21,7 @@ from oci_image.reference import is_repository_name
 from ..errors import ApiError, Denied, MalformedMessage
 from ..protocol import headers, routes
 from ..protocol.errors import ErrorCode
-from . import quota
+from . import forwarded, quota
 from .receiving import receive
 from .requests import Call, read_digest
 from .store.base import Upload
@@ -38,16 +38,13 @@ async def start_upload(call: Call) -> web.StreamResponse:
     if "mount" in query and (mounted := await _mount(call, query["mount"], query.get("from"))) is not None:
         return _created(call, mounted)
     state = call.state
-    if state.store.uploads.count() >= state.config.max_uploads:
-        raise ApiError(
-            ErrorCode.TOOMANYREQUESTS,
-            message="too many uploads are in progress",
-            headers={"Retry-After": "60"},
-        )
+    owner = call.caller.name or forwarded.address(call.request, trusted=state.config.trust_proxy)
+    state.opened.check(owner)
     await _check_room(call)
     if wanted is not None:
         algorithm = wanted.algorithm
     upload = await state.in_thread(state.store.uploads.create, call.repository, algorithm)
+    state.opened.add(owner, call.repository, upload.identifier)
     if wanted is None or "mount" in query:
         return web.Response(status=202, headers=_progress(call, upload))
     try:

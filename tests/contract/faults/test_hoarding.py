@@ -1,5 +1,6 @@
 """Uploads that nobody finishes (gate 19)."""
 
+import http.client
 import os
 import time
 
@@ -21,7 +22,8 @@ def test_empty_uploads_are_bounded(tmp_path, asked, limit, figure):
     """Beyond the limit come 429 and the time to wait; what nobody uses is gone soon."""
     root = str(tmp_path / "root")
     idle = 1.0 if asked < 1000 else 300.0
-    config = RegistryConfig(port=0, root=root, max_uploads=limit, upload_idle_seconds=idle, drain_seconds=0.5)
+    limits = {"max_uploads": limit, "max_uploads_per_caller": limit}
+    config = RegistryConfig(port=0, root=root, upload_idle_seconds=idle, drain_seconds=0.5, **limits)
     with Registry(config) as url:
         session = Session(url)
         counts = {202: 0, 429: 0}
@@ -44,6 +46,31 @@ def test_empty_uploads_are_bounded(tmp_path, asked, limit, figure):
             assert session("POST", "/v2/a/blobs/uploads/")[0] == 202
         session.close()
     figure(19, f"{asked} empty uploads: {counts[202]} opened, {counts[429]} refused, at most {most} files")
+
+
+def test_one_hoarder_leaves_room_for_others(tmp_path, figure):
+    """An address that has enough uploads is refused, another one is not, until some of the first end."""
+    config = RegistryConfig(port=0, root=str(tmp_path / "root"), max_uploads_per_caller=20, drain_seconds=0.5)
+    with Registry(config) as url:
+
+        def ask(source, method="POST", path="/v2/a/blobs/uploads/"):
+            connection = http.client.HTTPConnection(
+                url.removeprefix("http://"), timeout=10, source_address=(source, 0)
+            )
+            connection.request(method, path)
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            return answer
+
+        answers = [ask("127.0.0.1") for _ in range(30)]
+        assert [answer.status for answer in answers] == [202] * 20 + [429] * 10
+        assert {int(answer.headers["Retry-After"]) for answer in answers[20:]} == {60}
+        assert ask("127.0.0.2").status == 202
+        assert ask("127.0.0.1", "DELETE", answers[0].headers["Location"]).status == 204
+        assert ask("127.0.0.1").status == 202
+        assert ask("127.0.0.1").status == 429
+    figure(19, "20 uploads for each caller: the 21st is 429, another address goes on")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ def test_the_defaults_are_usable():
         ({"manifest_limit": 1000}, "4 MiB"),
         ({"page_limit": 0}, "at least 1"),
         ({"max_uploads": 0}, "at least 1"),
+        ({"max_uploads_per_caller": 0}, "at least 1"),
         ({"drain_seconds": -1}, "negative"),
         ({"upload_idle_seconds": -1}, "negative"),
         ({"header_seconds": 0}, "no time"),
