@@ -58,10 +58,12 @@ async def needed(
     """
     What the sender must be allowed: the name under which content is kept counts, whatever name is used.
 
-    A token can be for the name that the client used (dockerd knows no other); then the user's rights decide.
+    A token for pulling can be for the name that the client used (dockerd knows no other); then the user's
+    rights decide.
     """
     kept = needed_for(errand.route, request.method)
-    if not errand.is_renamed or "Authorization" not in request.headers:
+    is_reading = request.method in ("GET", "HEAD")
+    if not is_reading or not errand.is_renamed or "Authorization" not in request.headers:
         return kept
     asked = needed_for(errand.asked, request.method)
     with suppress(RegistryError):  # the check that counts comes after this one

@@ -29,7 +29,9 @@ from .spool import Spool
 from .upstream import Failure, UpstreamFailed
 
 _LOG = logging.getLogger(__name__)
-_BATCH = 1024 * 1024
+_BATCH = 256 * 1024
+_SMALL_BATCH = 32 * 1024  # when many blobs are sent: together they would need much memory
+_FEW_DELIVERIES = 8
 _SMALL = 256 * 1024  # one piece: waiting for it gives a wrong one an honest status
 
 
@@ -173,11 +175,13 @@ class Blobs:
         response = web.StreamResponse(headers=blob_headers(spool.digest))
         response.content_length = spool.total
         await response.prepare(request)
-        offset = 0
+        offset, mark = 0, object()
+        state.deliveries.add(mark)
         try:
             while offset < (spool.total or 0):
                 end = await spool.beyond(offset)
-                block = await state.in_thread(spool.read, offset, min(_BATCH, end - offset))
+                batch = _BATCH if len(state.deliveries) <= _FEW_DELIVERIES else _SMALL_BATCH
+                block = await state.in_thread(spool.read, offset, min(batch, end - offset))
                 await response.write(block)
                 offset += len(block)
         except RegistryError as problem:
@@ -185,5 +189,7 @@ class Blobs:
             if request.transport is not None:
                 request.transport.abort()
             return response
+        finally:
+            state.deliveries.discard(mark)
         await response.write_eof()
         return response

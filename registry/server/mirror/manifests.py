@@ -225,9 +225,11 @@ class Manifests:
         self._remember(place, tag, record)
 
     async def _gone(self, site: Site, place: Place, tag: str, held: _Held) -> Freshness:
-        """The upstream does not have the tag; what is here of it goes as well, unless it was pushed here."""
+        """The upstream does not have the tag; what it once said goes as well, but nothing else."""
         state, repository = self._state, place.repository
-        if held.is_local:
+        said = held.record is not None and held.record.digest == held.digest
+        if held.digest is not None and not said:
+            site.answered("hit")
             return Freshness()
         site.answered("missing")
         self.forget(repository, tag)

@@ -10,6 +10,7 @@ Governing sources: containerd's ``ns=``; dockerd's ``registry-mirrors``; RFC 911
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -25,6 +26,7 @@ from oci_image.digest import Digest
 from ...errors import ApiError, Denied, InvalidConfiguration
 from ...protocol.errors import ErrorCode
 from ...protocol.routes import Resource, Route
+from .. import forwarded
 from ..config import RegistryConfig
 from ..requests import Call, check_repository, is_unchanged, read_digest, read_reference
 from ..state import STATE, ServerState
@@ -137,7 +139,7 @@ class Mirrors:
         if not name:
             return None
         space = request.query.get("ns")
-        if space is not None and space != request.host:
+        if space is not None and space != _own_name(request, self._config):
             mirror = self._names.of_space(space)
             if mirror is None:
                 message = f"{space[:100]} is not mirrored here"
@@ -156,7 +158,7 @@ class Mirrors:
             return None
         if route.resource is Resource.UPLOAD or not is_allowed(place_of(default, name)):
             return None
-        if await self._is_local(name):
+        if await self._is_local(route):
             return None
         return self._errand(default, name, route)
 
@@ -169,9 +171,12 @@ class Mirrors:
         kept = Route(route.resource, place.repository, route.argument)
         return Errand(site=self._sites[mirror.prefix], place=place, route=kept, asked=route)
 
-    async def _is_local(self, repository: str) -> bool:
-        state = cast("ServerState", self._state)
-        return await state.in_thread(state.store.tags.names, repository, "", 1) is not None
+    async def _is_local(self, route: Route) -> bool:
+        """Whether the repository is one of this registry's own."""
+        state, name = cast("ServerState", self._state), route.repository
+        if route.resource is Resource.MANIFEST and state.metadata.known_manifest(name, route.argument):
+            return True
+        return await state.in_thread(state.store.tags.names, name, "", 1) is not None
 
     async def answer(self, call: Call, errand: Errand, handler: Handler) -> web.StreamResponse:
         """
@@ -274,13 +279,21 @@ async def _if_here(call: Call, handler: Handler) -> web.StreamResponse | None:
         raise
 
 
+def _own_name(request: web.Request, config: RegistryConfig) -> str:
+    """Host and port of this registry as the client sees it."""
+    return forwarded.origin(request, trusted=config.trust_proxy).partition("://")[2]
+
+
 def _directory(state: ServerState) -> tuple[str, str]:
     """Where blobs arrive, and what is to be removed at the end."""
     if isinstance(state.store, FilesystemStore):
         return state.store.layout.temporary, ""
-    directory = tempfile.mkdtemp(prefix="pybuild-mirror-")
+    parent = state.config.directory  # beside a bucket: there may be little room for temporary files elsewhere
+    if parent:
+        os.makedirs(parent, exist_ok=True)
+    directory = tempfile.mkdtemp(prefix="mirror-", dir=parent or None)
     return directory, directory
 
 
 def _records_path(config: RegistryConfig) -> str:
-    return f"{config.root}/mirror.db" if config.root and "://" not in config.root else ":memory:"
+    return f"{config.directory}/mirror.db" if config.directory else ":memory:"

@@ -22,7 +22,8 @@ class FarSide:
     What is there, what was asked, and what goes wrong.
 
     `broken` answers everything with a status and headers; `cuts` breaks each GET of a blob off after so many
-    bytes; `gate` holds a blob back after its first half; `lies` delivers other bytes of the same length.
+    bytes; `gate` holds a blob back after its first half; `lies` delivers other bytes of the same length;
+    `silence` comes before each answer.
     """
 
     def __init__(self):
@@ -34,6 +35,7 @@ class FarSide:
         self.broken = None
         self.cuts = []
         self.gate = None
+        self.silence = 0.0
         self.lies = set()
         self.says_digest = True
         self.knows_ranges = True
@@ -81,8 +83,9 @@ class FarSide:
             }
         return self.put(name, tag, json.dumps(value).encode())
 
-    def admit(self, request):
+    async def admit(self, request):
         self.asked.append((request.method, request.path, dict(request.headers)))
+        await asyncio.sleep(self.silence)
         if self.broken is not None:
             status, headers = self.broken
             raise _Failure(status, headers)
@@ -99,11 +102,11 @@ class FarSide:
 
     async def base(self, request):
         if self.password is not None:
-            self.admit(request)
+            await self.admit(request)
         return web.json_response({})
 
     async def manifest(self, request):
-        self.admit(request)
+        await self.admit(request)
         name, reference = request.match_info["name"], request.match_info["reference"]
         digest = self.tags.get((name, reference), reference)
         if (name, digest) not in self.manifests:
@@ -119,7 +122,7 @@ class FarSide:
         return web.Response(body=raw, headers=headers)
 
     async def blob(self, request):
-        self.admit(request)
+        await self.admit(request)
         name, digest = request.match_info["name"], request.match_info["digest"]
         raw = self.blobs.get((name, digest))
         if raw is None:
@@ -150,7 +153,7 @@ class FarSide:
         return response
 
     async def list(self, request):
-        self.admit(request)
+        await self.admit(request)
         name = request.match_info["name"]
         names = sorted(tag for repository, tag in self.tags if repository == name)
         if not names:
@@ -158,7 +161,7 @@ class FarSide:
         return web.json_response({"name": name, "tags": names})
 
     async def referrer(self, request):
-        self.admit(request)
+        await self.admit(request)
         if not self.knows_referrers:
             return web.json_response({}, status=404)
         rows = self.referrers.get(request.match_info["digest"], [])

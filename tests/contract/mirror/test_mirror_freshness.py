@@ -5,6 +5,7 @@ import base64
 import json
 import logging
 import os
+import time
 
 import pytest
 
@@ -15,7 +16,7 @@ from registry.server.mirror.settings import Mirror
 from registry.server.policies import Policy
 from registry.server.store.filesystem import FilesystemStore
 from registry.upstreams import upstreams
-from tests.contract.mirror.farside import INDEX, damage, digest_of, settled
+from tests.contract.mirror.farside import INDEX, damage, digest_of, settled, until
 
 LAYER = os.urandom(300_000)
 TAG = "/v2/docker.io/library/app/manifests/1"
@@ -156,6 +157,34 @@ async def test_limits_are_respected(start, far):
     assert "Warning" not in (await client.get(TAG)).headers
 
 
+async def test_an_upstream_that_keeps_silent(start, far):
+    """Is given up; what is here does not wait for it again at once."""
+    far.image("library/app", "1")
+    client = await start(tag_ttl=0, timeout=0.3)
+    assert (await client.get(TAG)).status == 200
+    far.silence = 1.0
+
+    began = time.monotonic()
+    for _ in range(5):
+        assert "Warning" in (await client.get(TAG)).headers
+    assert time.monotonic() - began < 2.5  # two attempts, once
+
+
+async def test_a_blob_that_stops_arriving(start, far):
+    """Goes on by another connection."""
+    far.image("library/app", "1", LAYER)
+    far.gate = asyncio.Event()
+    client = await start(timeout=0.5)
+
+    answer = await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")
+    await answer.content.readexactly(len(LAYER) // 2)
+    asked = far.count("GET", "/blobs/")
+    await until(lambda: far.count("GET", "/blobs/") > asked)
+    far.gate.set()
+    rest = await answer.read()
+    assert rest == LAYER[len(LAYER) // 2 :]
+
+
 async def test_not_stale_for_ever(start, far):
     """Where the settings say so, an old tag is not served any more."""
     far.image("library/app", "1")
@@ -217,22 +246,24 @@ async def test_a_restart_asks_for_nothing(aiohttp_client, far, tmp_path):
 
 
 async def test_without_records_everything_still_works(aiohttp_client, far, tmp_path):
-    """The tag is checked once more, and moves as it should."""
+    """The tag is checked once more; one that may have been pushed here does not go."""
     far.image("library/app", "1")
     config = RegistryConfig(
         root=str(tmp_path / "r"), mirrors=(Mirror(prefix="docker.io", upstream=far.url, tag_ttl=60),)
     )
-    for turn in range(2):
+    for turn in range(3):
         store = FilesystemStore(config.root)
         client = await aiohttp_client(create_app(config, store, upstreams=upstreams({})))
+        if turn == 2:  # nobody knows whose it was
+            far.tags.clear()
         assert (await client.get(TAG)).status == 200
         await client.close()
         store.close()
-        if turn == 0:
+        if turn < 2:
             for path in (tmp_path / "r").glob("mirror.db*"):
                 path.unlink()
     assert far.count("GET", "/manifests/") == 1
-    assert far.count("HEAD", "/manifests/1") == 1
+    assert far.count("HEAD", "/manifests/1") == 2
 
 
 @pytest.mark.parametrize("store", ["filesystem"], indirect=True)

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 
+import aiohttp
 import bcrypt
 import pytest
 
@@ -15,7 +16,9 @@ from registry.server.gc import Collector
 from registry.server.mirror.settings import Mirror
 from registry.server.policies import Policy
 from registry.server.rights import Rule
+from registry.server.store.filesystem import FilesystemStore
 from registry.server.store.memory import MemoryStore
+from registry.upstreams import upstreams
 from tests.contract.mirror.farside import damage, digest_of, settled, until
 
 LAYER = os.urandom(600_000)
@@ -120,6 +123,42 @@ async def test_rights_are_those_of_the_kept_name(start, far, guarded, user, scop
 
 def _basic(user):
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:x".encode()).decode()}
+
+
+async def test_rights_to_delete_are_those_of_the_kept_name(start, far, guarded):
+    """A token that was asked for by another name is good for reading only."""
+    far.image("library/app", "1")
+    rules = (*guarded["rights"], Rule(repositories="library/**", allow=("delete", "pull"), users=("ann",)))
+    client = await start(server=guarded | {"rights": rules})
+    query = {"service": "registry", "scope": "repository:library/app:pull,delete"}
+    token = (await (await client.get("/token", params=query, headers=_basic("ann"))).json())["token"]
+    fields = {"Authorization": f"Bearer {token}"}
+
+    path = "/v2/library/app/manifests/1?ns=docker.io"
+    assert (await client.get(path, headers=fields)).status == 200
+    assert (await client.delete(path, headers=fields)).status == 403
+
+
+async def test_a_full_disk(aiohttp_client, far, tiny_disk):
+    """What does not fit is refused or cut, and leaves room for what fits."""
+    large = os.urandom(3_000_000)
+    far.image("library/app", "1", large, b"small")
+    store = FilesystemStore(str(tiny_disk))
+    config = RegistryConfig(root=str(tiny_disk), mirrors=(Mirror(prefix="docker.io", upstream=far.url),))
+    client = await aiohttp_client(create_app(config, store, upstreams=upstreams({})))
+    try:
+        answer = await client.get(f"/v2/{NAME}/blobs/{digest_of(large)}")
+        if answer.status == 200:
+            with pytest.raises(aiohttp.ClientError):
+                await answer.read()
+        else:
+            assert answer.status == 507
+        await settled()
+        small = await client.get(f"/v2/{NAME}/blobs/{digest_of(b'small')}")
+        assert (small.status, await small.read()) == (200, b"small")
+    finally:
+        await client.close()
+        store.close()
 
 
 async def test_figures(start, far):
