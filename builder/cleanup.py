@@ -18,7 +18,8 @@ from oci_image.digest import Digest
 from oci_image.layer.remove import remove_tree
 from oci_image.store.gc import mark, sweep
 
-from .holdings import BY_LAYER, MOUNT, STEP, UNPACKED, Holding, Survey, open_cache, survey
+from .accounting import BY_LAYER, account, open_cache
+from .holdings import MOUNT, STEP, UNPACKED, Account, Holding
 from .leases import collecting
 from .local import LocalStore
 from .recorded import forget
@@ -71,7 +72,7 @@ def prune(
         ImageError: an image of the store cannot be read; nothing was removed then.
     """
     with collecting(store.state):
-        found = survey(store)
+        found = account(store)
         if everything or (keep is not None and chooses is None and unused_since is None):
             chooses = _anything
         victims = [
@@ -93,7 +94,7 @@ def _is_chosen(one: Holding, chooses: Chooser | None, unused_since: float | None
     return chooses is not None and chooses(one)
 
 
-def _down_to(keep: int, pool: Iterable[Holding], found: Survey) -> list[Holding]:
+def _down_to(keep: int, pool: Iterable[Holding], found: Account) -> list[Holding]:
     """The first of the pool, by their last use, without which the cache is small enough."""
     holders = Counter(digest for one in found.holdings for digest in one.blobs)
     total = found.cache_size
@@ -113,7 +114,7 @@ def _down_to(keep: int, pool: Iterable[Holding], found: Survey) -> list[Holding]
 
 def _remove(
     store: LocalStore,
-    found: Survey,
+    found: Account,
     victims: list[Holding],
     *,
     everything: bool,

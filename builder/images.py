@@ -20,8 +20,9 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 from oci_image.store.gc import mark
 
+from .accounting import cached_layers
 from .errors import InvalidOption
-from .holdings import cached_layers
+from .leases import collecting
 from .local import Found, LocalStore
 from .request import ImageSet, single
 
@@ -223,8 +224,10 @@ def remove(store: LocalStore, text: str, *, force: bool) -> Removed:
     except ImageError:
         # Another image is damaged, and what it needs is not known: nothing goes but the name.
         return Removed(untagged=tuple(names), deleted=())
-    dead = sorted(candidates - alive - cached_layers(store))
-    return Removed(untagged=tuple(names), deleted=tuple(d for d in dead if store.blobs.delete(d)))
+    with collecting(store.state) as leases:
+        held = frozenset().union(*leases)  # a running build may have begun with the image
+        dead = [d for d in sorted(candidates - alive - cached_layers(store)) if d.hex not in held]
+        return Removed(untagged=tuple(names), deleted=tuple(d for d in dead if store.blobs.delete(d)))
 
 
 def _reached(store: LocalStore, descriptor: Descriptor) -> set[Digest]:

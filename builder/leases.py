@@ -63,6 +63,7 @@ class Lease:
     def _made(self) -> int:
         folder = os.path.join(self._state, _FOLDER)
         os.makedirs(folder, exist_ok=True)
+        living(self._state)  # which removes those of dead processes
         while True:
             self._path = os.path.join(folder, os.urandom(8).hex())
             file = os.open(

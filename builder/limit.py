@@ -18,8 +18,8 @@ from oci_image.errors import StoreProblem
 from oci_image.store.layout import LayoutBlobStore
 from oci_image.store.writer import LayoutBlobWriter
 
+from .accounting import account
 from .cleanup import GRACE, prune
-from .holdings import survey
 from .local import LocalStore
 
 _FREE = 64 << 10
@@ -79,7 +79,7 @@ class CacheLimit:
             self._used += written
 
     def _look(self) -> None:
-        self._used = survey(self._store).cache_size
+        self._used = account(self._store).cache_size
         self._seen = time.monotonic()
 
     def _full(self, whole: int) -> StoreProblem:

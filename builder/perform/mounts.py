@@ -13,7 +13,7 @@ import os
 import posixpath
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from oci_image.digest import Digest
@@ -164,6 +164,8 @@ async def _cache(mount: ExecMount, inputs: Sequence[Snapshot], supplies: Supplie
         directory = os.path.join(parent, name)
         async with exclusive(os.path.join(parent, f"{key}.new")):
             await _prepare(directory, mount, inputs, supplies)
+            with suppress(OSError):
+                os.utime(directory)  # when it was last used, for cleaning up
         yield Bind(source=os.path.join(directory, "data"), target=mount.target, readonly=mount.readonly)
 
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ...accounting import account
 from ...filters import read_filters
-from ...holdings import GIT, IMAGE, LISTS, MOUNT, STEP, UNPACKED, Holding, Survey, survey
+from ...holdings import GIT, IMAGE, LISTS, MOUNT, STEP, UNPACKED, Account, Holding
 from ...local import LocalStore
 from ..options import verb
 from ..reentry import Entry
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     chooses = read_filters(args.filter, now, lambda text: seconds("--filter until", text))
     Entry(settings).enter()  # unpacked layers have files of other users
     store = LocalStore(settings.root)
-    found = survey(store)
+    found = account(store)
     holdings = [one for one in found.holdings if chooses is None or chooses(one)]
     unneeded = [] if chooses else _unneeded(store, found)
     if args.format == "json":
@@ -51,12 +52,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _unneeded(store: LocalStore, found: Survey) -> list[int]:
+def _unneeded(store: LocalStore, found: Account) -> list[int]:
     """The sizes of the blobs that nobody holds."""
     return [store.blobs.stat(digest) or 0 for digest in store.blobs.digests() if digest not in found.sizes]
 
 
-def _summary(found: Survey, holdings: Sequence[Holding], unneeded: Sequence[int]) -> str:
+def _summary(found: Account, holdings: Sequence[Holding], unneeded: Sequence[int]) -> str:
     rows = [
         [what, str(len(of_kind)), size(total), size(reclaimable)]
         for what, of_kind, total, reclaimable in _totals(found, holdings, unneeded)
@@ -71,7 +72,7 @@ def _summary(found: Survey, holdings: Sequence[Holding], unneeded: Sequence[int]
 
 
 def _totals(
-    found: Survey, holdings: Sequence[Holding], unneeded: Sequence[int]
+    found: Account, holdings: Sequence[Holding], unneeded: Sequence[int]
 ) -> list[tuple[str, Sequence[object], int, int]]:
     """Each kind with its holders, bytes on disk (each blob once) and what a clean-up would free."""
     out: list[tuple[str, Sequence[object], int, int]] = []
@@ -84,7 +85,7 @@ def _totals(
     return out
 
 
-def _size(some: Sequence[Holding], found: Survey) -> int:
+def _size(some: Sequence[Holding], found: Account) -> int:
     """What holders of one kind take together; cached steps only what no image needs."""
     blobs = {digest for one in some for digest in one.blobs}
     if some and some[0].type == STEP:
@@ -108,7 +109,7 @@ def _lines(holdings: Sequence[Holding], now: float) -> str:
     return table(["ID", "TYPE", "SIZE", "EXCLUSIVE", "LAST USED", "HELD", "DESCRIPTION"], rows)
 
 
-def _json(found: Survey, holdings: Sequence[Holding], unneeded: Sequence[int]) -> dict[str, Any]:
+def _json(found: Account, holdings: Sequence[Holding], unneeded: Sequence[int]) -> dict[str, Any]:
     return {
         "holders": [
             {

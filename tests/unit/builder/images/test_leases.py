@@ -6,7 +6,7 @@ import time
 
 from builder import cleanup
 from builder.cache import SqliteCacheIndex
-from builder.holdings import survey
+from builder.accounting import account
 from builder.leases import Lease, LeasingIndex, collecting, living
 from tests.unit.builder.images.test_local_images import cache
 
@@ -26,13 +26,13 @@ def test_what_a_living_build_looked_up_stays(images):
     key = next(key for key, record, _ in index.items() if record.layers == kept.layers)
     assert index.lookup(key).layers == kept.layers
     assert living(state) == [names(kept.layers[0])]
-    assert [one.in_use for one in survey(images.store).of("regular")].count(True) == 1
+    assert [one.in_use for one in account(images.store).of("regular")].count(True) == 1
 
     later = time.time() + 10
     cleanup.prune(images.store, everything=True, cutoff=later)
     left = set(images.store.blobs.digests())
     assert kept.layers[0].diff_id in left
-    assert {one.description for one in survey(images.store).of("regular")} == {""}
+    assert {one.description for one in account(images.store).of("regular")} == {""}
     lease.close()
     index.close()
     assert living(state) == []

@@ -12,7 +12,7 @@ import pytest
 from builder import cleanup
 from builder.cache import CacheRecord, SqliteCacheIndex
 from builder.errors import InvalidOption
-from builder.holdings import survey
+from builder.accounting import account
 from builder.images import describe, history, remove, rows, tag
 from builder.importers.rootfs import import_rootfs
 from oci_image.digest import Digest
@@ -178,7 +178,7 @@ def test_prune_and_usage(images):
     cache(images, cached.layers[0])
     unpacked = os.path.join(images.store.state, "rootfs", cached.layers[0].diff_id.hex)
     os.makedirs(unpacked)
-    found = survey(images.store)
+    found = account(images.store)
     counted = Counter(one.type for one in found.holdings)
     assert counted == {"image": 1, "regular": 1, "unpacked": 1}
     assert len(found.sizes) == 4  # nobody holds the others
