@@ -17,7 +17,6 @@ from . import forwarded
 from .marks import CALLER, ROUTE
 
 LOGGER = logging.getLogger("registry.access")
-FORMATS = ("off", "text", "json")
 
 
 def write(request: web.Request, answer: web.StreamResponse, seconds: float, *, trusted: bool) -> None:
@@ -56,7 +55,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def handler(kind: str) -> logging.Handler:
-    """What writes records to standard error in one of the `FORMATS`."""
+    """What writes records to standard error in one of the `config.LOG_FORMATS`."""
     found = logging.StreamHandler()
     found.setFormatter(JsonFormatter() if kind == "json" else logging.Formatter("%(asctime)s %(message)s"))
     return found

@@ -12,6 +12,7 @@ from .policies import Policy
 from .rights import Rule, check_pattern
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
+LOG_FORMATS = ("off", "text", "json")
 CLIENT_NAMES = ("common_name", "email", "dns", "uri")
 
 

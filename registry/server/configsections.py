@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .accesslog import FORMATS
-from .config import CLIENT_NAMES, MANIFEST_LIMIT
+from .config import CLIENT_NAMES, LOG_FORMATS, MANIFEST_LIMIT
 from .configsetting import Setting, row
 
 _SERVER = (
@@ -137,7 +136,12 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
     ),
     "log": (
         row(
-            "access", "string", "What is written about requests.", "off", field="access_log", choices=FORMATS
+            "access",
+            "string",
+            "What is written about requests.",
+            "off",
+            field="access_log",
+            choices=LOG_FORMATS,
         ),
     ),
     "gc": (

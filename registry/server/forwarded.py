@@ -9,8 +9,10 @@ which is the one that the proxy itself saw. Governing source: the de facto heade
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from aiohttp import web
+if TYPE_CHECKING:
+    from aiohttp import web
 
 _HOST = re.compile(r"[A-Za-z0-9._\[\]:-]{1,300}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+){0,20}")

@@ -13,7 +13,6 @@ from aiohttp import web
 from oci_image import jsonbytes, mediatypes
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
-from oci_image.documents import Index, author_index, read_manifest
 from oci_image.errors import ImageError
 
 from ..protocol import headers, routes
@@ -23,6 +22,8 @@ from .store.base import RegistryStore
 
 async def list_referrers(call: Call) -> web.StreamResponse:
     """An index of the manifests whose subject is the digest."""
+    from oci_image.documents import Index, author_index  # costs a twentieth of the start
+
     subject = read_digest(call.route.argument)
     wanted = call.request.query.get("artifactType", "")
     found = await call.state.in_thread(collect, call.state.store, call.repository, subject)
@@ -45,6 +46,8 @@ def _fallback(store: RegistryStore, repository: str, subject: Digest) -> tuple[D
     manifest = None if digest is None else store.manifests.get(repository, digest)
     if manifest is None or manifest.descriptor.media_type != mediatypes.OCI_INDEX:
         return ()
+    from oci_image.documents import Index, read_manifest
+
     try:
         document = read_manifest(manifest.raw, manifest.descriptor.media_type, "list of referrers")
     except ImageError:

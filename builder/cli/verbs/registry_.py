@@ -41,10 +41,16 @@ def main(arguments: list[str]) -> int:
     args = p.parse_args(arguments)
     if args.schema:
         return _print_schema()
+    from registry.server.preloading import load_storage, preload
+
+    loading = preload()
     from registry.server.configfile import load
-    from registry.server.serve import serve, verify
 
     config = load(args.config or "", environment=os.environ, flags=_flags(args), default_root=_default_root())
+    load_storage(config.root)
+    loading.join()
+    from registry.server.serve import serve, verify
+
     config = located(config, os.environ, Settings.read().root)
     if args.verify:
         verify(config)
