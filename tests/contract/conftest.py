@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.limit import CacheLimit, LimitedBlobStore
+from builder.local import LocalStore
 from oci_image.store.base import AgedBlobStore, TagStore
 from oci_image.store.layout import LayoutBlobStore, LayoutTagStore
 from oci_image.store.memory import MemoryBlobStore, MemoryTagStore
@@ -24,6 +26,9 @@ BLOB_STORES: dict[str, Callable[[Path], AgedBlobStore]] = {
     "memory": lambda _: MemoryBlobStore(),
     "layout": lambda path: LayoutBlobStore(path, durable=False),
     "durable-layout": lambda path: LayoutBlobStore(path, durable=True),
+    "limited-layout": lambda path: LimitedBlobStore(
+        path, CacheLimit(LocalStore(str(path)), 1 << 30), durable=False
+    ),
 }
 TAG_STORES: dict[str, Callable[[Path], TagStore]] = {
     "memory": lambda _: MemoryTagStore(),

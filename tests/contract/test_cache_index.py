@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from builder.cache import CacheRecord, MemoryCacheIndex, SqliteCacheIndex, is_complete
+from builder.leases import Lease, LeasingIndex
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from oci_image.errors import StoreProblem
@@ -25,13 +26,16 @@ def _record(text="x", created=1.0):
     return CacheRecord(layers=(layer,), content=_key("content"), created=created, layer_size=7, duration=0.5)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+INDEXES = {
+    "memory": lambda _: MemoryCacheIndex(),
+    "sqlite": lambda folder: SqliteCacheIndex(str(folder / "a" / "cache.db")),
+    "leasing": lambda folder: LeasingIndex(MemoryCacheIndex(), Lease(str(folder))),
+}
+
+
+@pytest.fixture(params=INDEXES)
 def index(request, tmp_path):
-    made = (
-        MemoryCacheIndex()
-        if request.param == "memory"
-        else SqliteCacheIndex(str(tmp_path / "a" / "cache.db"))
-    )
+    made = INDEXES[request.param](tmp_path)
     yield made
     made.close()
 

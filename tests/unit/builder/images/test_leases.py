@@ -5,8 +5,8 @@ import os
 import time
 
 from builder import cleanup
-from builder.cache import SqliteCacheIndex
 from builder.accounting import account
+from builder.cache import SqliteCacheIndex
 from builder.leases import Lease, LeasingIndex, collecting, living
 from tests.unit.builder.images.test_local_images import cache
 

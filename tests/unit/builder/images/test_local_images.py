@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from builder import cleanup
+from builder.accounting import account
 from builder.cache import CacheRecord, SqliteCacheIndex
 from builder.errors import InvalidOption
-from builder.accounting import account
 from builder.images import describe, history, remove, rows, tag
 from builder.importers.rootfs import import_rootfs
 from oci_image.digest import Digest
