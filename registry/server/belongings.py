@@ -72,7 +72,7 @@ def own_belongings(config: RegistryConfig) -> Belongings:
         InvalidConfiguration: a library is missing, or the outbox cannot be used.
     """
     return Belongings(
-        metadata=MetadataCache(),
+        metadata=MetadataCache(is_shared=config.bucket_refresh > 0),
         switches=LocalSwitches(read_only=config.read_only),
         metrics=Metrics() if config.metrics else None,
         rate=RateLimit(config.requests_per_second, config.burst) if config.requests_per_second else None,

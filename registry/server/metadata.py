@@ -67,9 +67,15 @@ class _Bounded(Generic[V]):
 
 
 class MetadataCache:
-    """What was read of repositories since they last changed."""
+    """
+    What was read of repositories since they last changed.
 
-    def __init__(self) -> None:
+    Args:
+        is_shared: whether others change the storage as well; then only what a digest names is kept.
+    """
+
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self._is_shared = is_shared
         self._blobs: _Bounded[int] = _Bounded(BLOBS_LIMIT)
         self._manifests: _Bounded[StoredManifest] = _Bounded(MANIFEST_BYTES_LIMIT)
         self._changing: dict[str, int] = {}
@@ -92,7 +98,7 @@ class MetadataCache:
             return found
         before = self._changes
         loaded = await load()
-        if loaded is not None and self._is_current(repository, before):
+        if loaded is not None and not self._is_shared and self._is_current(repository, before):
             self._blobs.put(repository, str(digest), loaded, 1)
         return loaded
 
@@ -105,7 +111,8 @@ class MetadataCache:
             return found
         before = self._changes
         loaded = await load()
-        if loaded is not None and self._is_current(repository, before):
+        may_move = self._is_shared and ":" not in reference
+        if loaded is not None and not may_move and self._is_current(repository, before):
             self._manifests.put(repository, reference, loaded, len(loaded.raw) + _MANIFEST_OVERHEAD)
         return loaded
 

@@ -36,8 +36,8 @@ def new_bucket(service: str, path: Path) -> tuple[str, BucketSettings]:
     return f"s3://{name}/a/prefix", settings
 
 
-def place(kind: str, path: Path, service: Callable[[], str]) -> Place:
-    """An empty storage of the kind."""
+def place(kind: str, path: Path, service: Callable[[], str] = lambda: "") -> Place:
+    """An empty storage of the kind; `service` says where S3 is."""
     if kind == "memory":
         return Place(MemoryStore)
     if kind == "filesystem":

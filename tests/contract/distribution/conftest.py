@@ -10,18 +10,18 @@ from registry.server.belongings import Belongings
 from registry.server.config import RegistryConfig
 from registry.server.control import ControlServer
 from registry.server.store.filesystem import FilesystemStore
-from registry.server.store.memory import MemoryStore
 from registry.server.workers.link import Link
 from registry.server.workers.operations import OtherWorkers, StoreOperations, Workers
 from registry.server.workers.region import Region
 from registry.server.workers.sharing import SharedMetadata, SharedSwitches
 from registry.server.workers.store import WorkerStore
 from registry.server.workers.uploads import Claims, SharedUploads
+from tests.contract.storages import place
 
 
-@pytest.fixture(params=["memory", "filesystem"])
+@pytest.fixture(params=["memory", "filesystem", "bucket"])
 def store(request, tmp_path):
-    made = MemoryStore() if request.param == "memory" else FilesystemStore(str(tmp_path / "root"))
+    made = place(request.param, tmp_path).open()
     yield made
     made.close()
 
@@ -51,12 +51,12 @@ def worker(tmp_path):
     leading.close()
 
 
-@pytest.fixture(params=["memory", "filesystem", "worker"])
+@pytest.fixture(params=["memory", "filesystem", "bucket", "worker"])
 async def client(request, aiohttp_client, tmp_path):
     if request.param == "worker":
         storage, belongings = request.getfixturevalue("worker")
         yield await aiohttp_client(create_app(RegistryConfig(), storage, belongings=belongings))
         return
-    storage = MemoryStore() if request.param == "memory" else FilesystemStore(str(tmp_path / "root"))
+    storage = place(request.param, tmp_path).open()
     yield await aiohttp_client(create_app(RegistryConfig(), storage))
     storage.close()
