@@ -72,11 +72,7 @@ class Queries(Database):
 
     def totals(self, repository: str) -> Totals:
         """How much the repository holds; content that other repositories have as well counts here too."""
-        blobs = self.rows("SELECT count(*), total(size) FROM blobs WHERE repository = ?", repository)[0]
-        manifests = self.rows("SELECT count(*), total(size) FROM manifests WHERE repository = ?", repository)[
-            0
-        ]
-        tags = self.rows("SELECT count(*) FROM tags WHERE repository = ?", repository)[0][0]
+        blobs, manifests, tags = (self.rows(statement, repository)[0] for statement in _TOTALS)
         return Totals(size=int(blobs[1] + manifests[1]), blobs=blobs[0], manifests=manifests[0], tags=tags[0])
 
     def blob_size(self, repository: str, digest: Digest) -> int | None:
