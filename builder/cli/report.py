@@ -57,7 +57,10 @@ def summary(warnings: Sequence[str]) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    """Write a small file atomically."""
+    """Write a small file atomically; what is no regular file, such as /dev/null, stays what it is."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        _write_through(path, text)
+        return
     temporary = f"{os.path.abspath(path)}.{os.urandom(4).hex()}.tmp"
     try:
         stream = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - what was not made is not removed
@@ -71,6 +74,16 @@ def _write(path: str, text: str) -> None:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
+    except OSError as problem:
+        from ..errors import BuildError
+
+        raise BuildError(f"cannot write {path}: {problem.strerror}") from problem
+
+
+def _write_through(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
     except OSError as problem:
         from ..errors import BuildError
 

@@ -17,6 +17,8 @@ def output_file(dest: str) -> Iterator[BinaryIO]:
     """
     A stream to write the result to; it appears under its name only when the block ends well.
 
+    What is no regular file, such as /dev/null or a pipe, is written to and stays what it is.
+
     Args:
         dest: a path, or "-" for standard output (which must not be a terminal).
 
@@ -35,6 +37,10 @@ def output_file(dest: str) -> Iterator[BinaryIO]:
     if os.path.isdir(dest):
         raise ExportProblem(f"cannot write {dest}: it is a directory", hint="name a file in it")
     try:
+        if os.path.exists(dest) and not os.path.isfile(dest):
+            with open(dest, "wb") as device:
+                yield device
+            return
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as stream:
             try:
                 yield stream  # type: ignore[misc] # the wrapper has every method of BinaryIO

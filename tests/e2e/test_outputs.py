@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import stat
 import tarfile
 
 import pytest
@@ -234,3 +235,25 @@ def test_squash(busybox, tmp_path):
     skopeo("copy", f"oci:{busybox.root}:squashed:latest", f"oci:{tmp_path / 'layout'}:x")
     umoci("unpack", "--image", f"{tmp_path / 'layout'}:x", tmp_path / "bundle")
     assert not (tmp_path / "bundle" / "rootfs" / "etc" / "group").exists()
+
+
+def test_devices_and_pipes_stay_what_they_are(pybuild, context, tmp_path):
+    """Writing to what is no regular file goes through it, and never takes its place."""
+    device, pipe = tmp_path / "null", tmp_path / "pipe"
+    try:
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        device = tmp_path / "other-pipe"
+        os.mkfifo(device)
+    os.mkfifo(pipe)
+    readers = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in (device, pipe)]
+    try:
+        done = pybuild.build(
+            context, "--metadata-file", device, "--iidfile", pipe, "-o", f"type=tar,dest={device}"
+        )
+        assert os.read(readers[1], 1000).decode() == done.stdout.strip()
+    finally:
+        for reader in readers:
+            os.close(reader)
+    assert not stat.S_ISREG(device.stat().st_mode)
+    assert pipe.is_fifo()

@@ -313,3 +313,22 @@ def test_without_user_namespaces(ordinary, context):
     done = denied("run", "busybox", "true", check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (125, False)
     assert "hint: " in done.stderr
+
+
+def test_outputs(ordinary, context):
+    """Layers are joined, files and layouts are written with the user's rights, other groups are refused."""
+    folder = context("FROM busybox\nRUN echo 1 > /one; rm /etc/group\nRUN rm /one; echo 2 > /two\n")
+    files, layout = ordinary.home / "files", ordinary.home / "layout"
+    outputs = ("-o", f"type=local,dest={files}", "-o", f"type=oci,tar=false,dest={layout}")
+    ordinary.build(folder, "--squash", "-t", "joined", *outputs)
+
+    assert (files / "two").read_text() == "2\n"
+    assert not (files / "one").exists()
+    assert not (files / "etc" / "group").exists()
+    assert len(ordinary.image("joined")["RootFS"]["Layers"]) == 2
+    assert (layout / "index.json").stat().st_uid == ordinary.user.pw_uid
+    done = ordinary.build(folder, "--no-cache", "--cgroup-parent", "/pybuild-test-of-others", check=False)
+    assert done.returncode == 3
+    assert "no control group can be made in pybuild-test-of-others" in done.stderr
+    shutil.rmtree(files)
+    shutil.rmtree(layout)

@@ -128,6 +128,8 @@ def _run(args: argparse.Namespace, inputs: Inputs, environment: dict[str, str], 
 
 
 def _remove(path: str) -> None:
+    if os.path.exists(path) and not os.path.isfile(path):
+        return  # /dev/null, a pipe: there is no ID in it
     try:
         os.unlink(path)
     except FileNotFoundError:
