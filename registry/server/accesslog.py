@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from . import forwarded
-from .marks import CALLER, ROUTE
+from .marks import CALLER, ROUTE, TRACE
 
 LOGGER = logging.getLogger("registry.access")
 
@@ -37,6 +37,8 @@ def write(request: web.Request, answer: web.StreamResponse, seconds: float, *, t
     }
     if route is not None:
         fields |= {"resource": route.resource.value, "repository": route.repository}
+    if TRACE in request:
+        fields["trace"] = request[TRACE]
     LOGGER.info(
         "%(client)s %(user)s %(method)s %(path)s %(status)d %(milliseconds).1fms" % fields  # noqa: UP031
         if caller is not None and caller.name

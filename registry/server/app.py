@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -47,6 +48,9 @@ from .state import STATE, ServerState
 from .store.base import RegistryStore
 from .verification import VerifiedBlobs
 from .visitors import failures_counted
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 32
@@ -119,12 +123,15 @@ def create_app(
         access=access,
         opened=OpenUploads(store.uploads, limit=config.max_uploads_per_caller, total=config.max_uploads),
         belongings=own_belongings(config) if belongings is None else belongings,
+        tracing=_open_tracing(config),
     )
     app = web.Application(middlewares=[answer_errors])
     app[STATE] = state
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_background)
     app.cleanup_ctx.append(lifecycle.background)
+    if state.tracing is not None:
+        app.cleanup_ctx.append(state.tracing.sending)
     if state.outbox is not None:
         app.cleanup_ctx.append(state.outbox.delivering)
     mirroring.add_mirrors(app, config, upstreams)
@@ -136,6 +143,14 @@ def create_app(
     # The body is invited by the handler that wants it, after the caller was checked.
     app.router.add_route("*", "/{path:.*}", _dispatch, expect_handler=_expect)
     return app
+
+
+def _open_tracing(config: RegistryConfig) -> Tracing | None:
+    if not config.traces:
+        return None
+    from .tracing import Tracing  # loads OpenTelemetry
+
+    return Tracing(config)
 
 
 async def _expect(_request: web.Request) -> None:

@@ -162,6 +162,8 @@ class RegistryConfig:
         access_log: ``off``, ``text`` or ``json``; whoever starts the server listens to the logger.
         metrics: whether figures for Prometheus are shown at ``/metrics``.
         metrics_public: whether everybody may see them, not only administrators.
+        traces: whether requests are traced with OpenTelemetry.
+        traces_endpoint: where spans are posted (OTLP over HTTP); empty for what OTEL_* variables say.
         requests_per_second: how many requests a caller may send in the long run; 0 for any number.
         burst: how many requests a caller may send at once.
         state: local directory of a bucket's index and uploads; empty for one that goes with the server.
@@ -210,6 +212,8 @@ class RegistryConfig:
     access_log: str = "off"
     metrics: bool = False
     metrics_public: bool = False
+    traces: bool = False
+    traces_endpoint: str = ""
     requests_per_second: float = 0.0
     burst: int = 200
     state: str = ""

@@ -42,6 +42,7 @@ def load(
     *,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[tuple[str, str], Any] | None = None,
+    defaults: Mapping[tuple[str, str], Any] | None = None,
     default_root: str = "",
 ) -> RegistryConfig:
     """
@@ -51,6 +52,7 @@ def load(
         path: the file; empty for none. Relative paths in it start where it is.
         environment: variables, of which those count whose names begin with ``PYBUILD_REGISTRY_``.
         flags: further values by section and key; a None is no value.
+        defaults: values for what nothing above says; a None is no value.
         default_root: where content goes when nothing else says so; empty for memory.
 
     Raises:
@@ -65,6 +67,9 @@ def load(
     for (section, key), value in (flags or {}).items():
         if value is not None:
             values[section][key] = value
+    for (section, key), value in (defaults or {}).items():
+        if value is not None:
+            values[section].setdefault(key, value)
     place = path or "the settings"
     _check_required(values, place)
     try:

@@ -124,6 +124,15 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
         row("enabled", "boolean", "Show figures for Prometheus at /metrics.", False, field="metrics"),
         row("public", "boolean", "Show them to everybody.", False, field="metrics_public"),
     ),
+    "traces": (
+        row("enabled", "boolean", "Trace requests with OpenTelemetry.", False, field="traces"),
+        row(
+            "endpoint",
+            "string",
+            "Where spans are posted (OTLP over HTTP); by default what OTEL_* variables say.",
+            field="traces_endpoint",
+        ),
+    ),
     "page": (
         row("enabled", "boolean", "Show a web page at /.", True, field="page"),
         row("title", "string", "Its title.", "Registry", field="page_title"),

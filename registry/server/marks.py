@@ -12,3 +12,6 @@ ROUTE: web.RequestKey[Route] = web.RequestKey("route", Route)
 
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """Who asked, once that was checked."""
+
+TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
+"""Set for a request that is traced: the identifier of its trace."""

@@ -41,7 +41,11 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     started = time.perf_counter()
     if request.transport is not None:
         request.app[STATE].greeted.add(request.transport)
-    answer = await _answer(request, handler)
+    tracing = request.app[STATE].tracing
+    if tracing is None:
+        answer = await _answer(request, handler)
+    else:
+        answer = await tracing.around(request, lambda: _answer(request, handler))
     elapsed = time.perf_counter() - started
     state = request.app[STATE]
     if state.metrics is not None:

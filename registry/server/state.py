@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from aiohttp import web
@@ -33,6 +33,9 @@ from .store.base import RegistryStore
 from .switches import Switches
 from .verification import VerifiedBlobs
 
+if TYPE_CHECKING:
+    from .tracing import Tracing
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -44,6 +47,7 @@ class ServerState:
 
     Attributes:
         belongings: what several processes of a server share.
+        tracing: makes traces of requests.
         busy_uploads: identifiers of uploads that a request works on.
         opened: who opened which uploads.
         deliveries: one mark for each large blob that is being sent.
@@ -60,6 +64,7 @@ class ServerState:
     access: Access
     opened: OpenUploads
     belongings: Belongings
+    tracing: Tracing | None = None
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
     deliveries: set[object] = field(default_factory=set)

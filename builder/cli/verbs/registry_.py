@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 
 from ...errors import InvalidOption
 from ..buckets import is_url, located
@@ -46,7 +47,13 @@ def main(arguments: list[str]) -> int:
     loading = preload()
     from registry.server.configfile import load
 
-    config = load(args.config or "", environment=os.environ, flags=_flags(args), default_root=_default_root())
+    config = load(
+        args.config or "",
+        environment=os.environ,
+        flags=_flags(args),
+        defaults={("traces", "enabled"): _wants_traces(os.environ) or None},
+        default_root=_default_root(),
+    )
     load_storage(config.root)
     loading.join()
     from registry.server.serve import serve, verify
@@ -104,6 +111,23 @@ def _flags(args: argparse.Namespace) -> dict[tuple[str, str], object]:
     elif args.htpasswd and not args.config:
         flags["auth", "mode"] = "basic"
     return flags
+
+
+def _wants_traces(environment: Mapping[str, str]) -> bool:
+    """Whether the variables of OpenTelemetry ask for traces, and its packages are here."""
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    if environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+        return False
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    if not any(environment.get(name) for name in names):
+        return False
+    from importlib.util import find_spec
+
+    if find_spec("opentelemetry") is not None:
+        return True
+    print("warning: there are no traces without pip install 'pybuild[otel]'", file=sys.stderr)
+    return False
 
 
 def _print_schema() -> int:
