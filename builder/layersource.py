@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import BinaryIO, cast
 
@@ -91,7 +91,7 @@ class StoreLayers:
 
     def remember(self, diff_id: Digest, index: LayerIndex) -> None:
         """Keep the index of a layer that was just written with exactly these entries."""
-        self._keep(self._path("index", diff_id), index.to_bytes())
+        self._keep(self._path("index", diff_id), index.parts())
         self._indexes[diff_id] = index
         self._verified.add(diff_id)
 
@@ -184,7 +184,7 @@ class StoreLayers:
                 raise
             finally:
                 stream.close()
-            self._keep(self._path("index", layer.diff_id), index.to_bytes())
+            self._keep(self._path("index", layer.diff_id), index.parts())
         return index
 
     def _examine(self, layer: Layer, problem: ImageError) -> None:
@@ -210,12 +210,12 @@ class StoreLayers:
                 hint="try again: it is fetched or built once more; if that fails, pull or import its image",
             ) from problem
 
-    def _keep(self, path: str, data: bytes) -> None:
+    def _keep(self, path: str, parts: Iterable[bytes]) -> None:
         temporary = self._scratch.new_path("index")
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(temporary, "wb") as file:
-                file.write(data)
+                file.writelines(parts)
             os.rename(temporary, path)
         except OSError as problem:
             raise store_problem(problem, path, "keep the index of a layer") from problem

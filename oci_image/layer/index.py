@@ -142,6 +142,10 @@ class LayerIndex:
 
     def to_bytes(self) -> bytes:
         """A compact form for `from_bytes`; equal indexes give equal bytes."""
+        return b"".join(self.parts())
+
+    def parts(self) -> Iterator[bytes]:
+        """The same bytes one after the other, for whoever writes them."""
         head = {
             "count": len(self.paths),
             "implied": _joined(sorted(self.implied)).hex(),
@@ -154,9 +158,10 @@ class LayerIndex:
         }
         paths, links = _joined(self.paths), _joined(self._links)
         head["paths"], head["links"] = len(paths), len(links)
-        parts = [json.dumps(head, separators=(",", ":")).encode() + b"\n", paths, links, self._kinds]
-        parts += [_little(column).tobytes() for column in (*self._columns, self._offsets)]
-        return _MAGIC + b"".join(parts)
+        yield _MAGIC + json.dumps(head, separators=(",", ":")).encode() + b"\n"
+        yield from (paths, links, self._kinds)
+        for column in (*self._columns, self._offsets):
+            yield _little(column).tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LayerIndex:
