@@ -288,10 +288,12 @@ def _directory(state: ServerState) -> tuple[str, str]:
     """Where blobs arrive, and what is to be removed at the end."""
     if isinstance(state.store, FilesystemStore):
         return state.store.layout.temporary, ""
-    parent = state.config.directory  # beside a bucket: there may be little room for temporary files elsewhere
-    if parent:
-        os.makedirs(parent, exist_ok=True)
-    directory = tempfile.mkdtemp(prefix="mirror-", dir=parent or None)
+    if not state.config.directory:
+        directory = tempfile.mkdtemp(prefix="pybuild-mirror-")
+    else:  # beside a bucket: there may be little room elsewhere
+        directory = f"{state.config.directory}/mirror-arriving"
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory)
     return directory, directory
 
 

@@ -6,9 +6,9 @@ from registry.server.app import create_app
 from registry.server.config import RegistryConfig
 from registry.server.mirror.settings import Mirror
 from registry.server.store.filesystem import FilesystemStore
-from registry.server.store.memory import MemoryStore
 from registry.upstreams import upstreams
 from tests.contract.mirror.farside import FarSide
+from tests.contract.storages import place
 
 
 @pytest.fixture
@@ -18,9 +18,20 @@ async def far(aiohttp_server):
     return side
 
 
-@pytest.fixture(params=["memory", "filesystem"])
+KINDS = ("memory", "filesystem", "bucket")
+
+
+def pytest_generate_tests(metafunc):
+    """Every storage for what is stored; one is enough for what is remembered."""
+    chosen = any(mark.args[0] == "store" for mark in metafunc.definition.iter_markers("parametrize"))
+    if "store" in metafunc.fixturenames and not chosen:
+        kinds = ("filesystem",) if "freshness" in metafunc.module.__name__ else KINDS
+        metafunc.parametrize("store", kinds, indirect=True)
+
+
+@pytest.fixture
 def store(request, tmp_path):
-    made = MemoryStore() if request.param == "memory" else FilesystemStore(str(tmp_path / "root"))
+    made = place(request.param, tmp_path).open()
     yield made
     made.close()
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from oci_image.digest import Digest
-from tests.contract.mirror.farside import INDEX, digest_of, until
+from tests.contract.mirror.farside import INDEX, digest_of, settled, until
 
 LAYER = os.urandom(700_000)
 
@@ -349,6 +349,7 @@ async def test_layers_are_shared(start, far):
         assert (await client.get(f"/v2/docker.io/library/{name}/manifests/1")).status == 200
         answer = await client.get(f"/v2/docker.io/library/{name}/blobs/{digest_of(LAYER)}")
         assert (await answer.read()) == LAYER
+        await settled()
     assert far.count("GET", "/blobs/") == 1
     # Without such a manifest, the upstream has to say that it is there.
     assert (await client.get(f"/v2/docker.io/library/c/blobs/{digest_of(LAYER)}")).status == 404

@@ -36,6 +36,7 @@ async def test_what_does_not_fit_is_delivered_and_not_kept(start, far, store):
     for _ in range(2):
         answer = await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")
         assert (await answer.read()) == LAYER
+        await settled()
     assert far.count("GET", "/blobs/") == 2
     assert store.blobs.stat(NAME, Digest.parse(digest_of(LAYER))) is None
     assert (await client.get(f"/v2/{NAME}/blobs/{digest_of(b'small')}")).status == 200
