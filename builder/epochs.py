@@ -10,6 +10,7 @@ text: "Build reproducibility" in BuildKit's documentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from dockerfile_grammar import words
 from dockerfile_grammar.instructions import Add, Arg
@@ -53,20 +54,28 @@ class Epochs:
         self._contexts = contexts
         self._remotes = remotes
 
-    async def find(self) -> tuple[bool, int | None]:
+    async def settled(self) -> tuple[BuildRequest, dict[str, str]]:
         """
-        Whether the variable is there, and the seconds that it comes to (None for none).
+        The request and what FROM lines see, with the seconds in the place of a word.
 
         Raises:
-            InvalidOption: it is neither a number nor a word that stands for a time.
+            InvalidOption: the variable is neither a number nor a word that stands for a time.
             BuildError: what it names cannot be had.
         """
-        given = self._request.build_args.get(VARIABLE)
+        request, seen = self._request, dict(self._global_args)
+        given = request.build_args.get(VARIABLE)
         if given is None:
-            given = self._global_args.get(VARIABLE)
-        if given is None:
-            return False, None
-        return True, await self._seconds(given)
+            given = seen.get(VARIABLE)
+        if given is None or request.epoch is not None:
+            return request, seen
+        seconds = await self._seconds(given)
+        arguments = {name: value for name, value in request.build_args.items() if name != VARIABLE}
+        seen.pop(VARIABLE, None)
+        if seconds is not None:
+            seen[VARIABLE] = str(seconds)
+            if VARIABLE in request.build_args:
+                arguments[VARIABLE] = str(seconds)
+        return replace(request, build_args=arguments, epoch=seconds), seen
 
     async def _seconds(self, text: str) -> int | None:
         if not text:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from oci_image import mediatypes
 from oci_image.config import History
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
@@ -201,7 +202,7 @@ def remove(store: LocalStore, text: str, *, force: bool) -> Removed:
 
     Raises:
         NotFound: no such image.
-        InvalidOption: an ID whose image has several names, without `force`.
+        InvalidOption: an ID whose image has several names, without `force`, or that is part of an index.
     """
     found = store.find(text)
     names = [
@@ -209,6 +210,8 @@ def remove(store: LocalStore, text: str, *, force: bool) -> Removed:
         for name, descriptor in store.tags.items()
         if descriptor.digest == found.descriptor.digest
     ]
+    if not names:
+        _check_part(store, text, found)
     if found.name is not None and found.name.digest is None:
         names = [found.name]
     elif len(names) > 1 and not force:
@@ -228,6 +231,23 @@ def remove(store: LocalStore, text: str, *, force: bool) -> Removed:
         held = frozenset().union(*leases)  # a running build may have begun with the image
         dead = [d for d in sorted(candidates - alive - cached_layers(store)) if d.hex not in held]
         return Removed(untagged=tuple(names), deleted=tuple(d for d in dead if store.blobs.delete(d)))
+
+
+def _check_part(store: LocalStore, text: str, found: Found) -> None:
+    """
+    Make sure that an image without a name is not what an index needs.
+
+    Raises:
+        InvalidOption: an index with a name has it.
+    """
+    for name, descriptor in store.tags.items():
+        if mediatypes.is_index(descriptor.media_type) and found.descriptor.digest in _reached(
+            store, descriptor
+        ):
+            familiar = Reference.parse(name).familiar
+            raise InvalidOption(
+                f"image {text} is one of those of the index {familiar}", hint=f"remove {familiar}"
+            )
 
 
 def _reached(store: LocalStore, descriptor: Descriptor) -> set[Digest]:

@@ -23,7 +23,7 @@ from oci_image.platform import Platform, local_platform
 
 from .checks import check_options, check_plan, check_text
 from .context import BuildContext
-from .epochs import VARIABLE, Epochs
+from .epochs import Epochs
 from .errors import BuildError, ChecksFailed
 from .graph import BuildGraph, Origin, Step, Target
 from .host import Resolver
@@ -133,19 +133,9 @@ class _Planner:
 
     async def find_epoch(self, remotes: Remotes | None) -> None:
         """Find the time that files and images get, and let the ARGs of it have it as a number."""
-        if self._request.epoch is not None:
-            return
         epochs = Epochs(self._dockerfile, self._request, self._global_args, self._contexts, remotes)
-        found, seconds = await epochs.find()
-        if not found:
-            return
-        arguments = {name: value for name, value in self._request.build_args.items() if name != VARIABLE}
-        self._global_args.pop(VARIABLE, None)
-        if seconds is not None:
-            self._epoch, self._epoch_given = seconds, True
-            self._global_args[VARIABLE] = str(seconds)
-            arguments |= {VARIABLE: str(seconds)} if VARIABLE in self._request.build_args else {}
-        self._request = replace(self._request, build_args=arguments, epoch=seconds)
+        self._request, self._global_args = await epochs.settled()
+        self._epoch, self._epoch_given = self._request.effective_epoch, self._request.epoch is not None
 
     async def reach(self, target: Stage, resolver: Resolver) -> None:
         """Find the stages that the target needs, and resolve their images: all that are known at once."""

@@ -85,12 +85,18 @@ def test_an_index_everywhere(pybuild, context, registry, tmp_path):
 def test_podman_pulls_the_right_one(pybuild, context, registry, tmp_path):
     """podman finds the image for each platform in our registry."""
     name = f"{registry.name}/app:1"
-    pybuild.build(context, *BOTH, "-t", name, "--push")
+    docker_types = f"type=registry,oci-mediatypes=false,name={name}-list"
+    pybuild.build(context, *BOTH, "-o", f"type=registry,name={name}", "-o", docker_types)
     podman = Podman(tmp_path)
-    for platform in ("linux/arm64", "linux/amd64"):
-        podman("pull", "--quiet", "--tls-verify=false", "--platform", platform, name)
-        (told,) = json.loads(podman("image", "inspect", name).stdout)
+    for platform, one in (("linux/arm64", name), ("linux/amd64", name), ("linux/arm64", f"{name}-list")):
+        podman("pull", "--quiet", "--tls-verify=false", "--platform", platform, one)
+        (told,) = json.loads(podman("image", "inspect", one).stdout)
         assert f"T={platform}" in told["Config"]["Env"]
+    listed, found = index_of(f"docker://{name}-list", "--tls-verify=false")
+    assert {listed["mediaType"], *(entry["mediaType"] for entry in found.values())} == {
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    }
 
 
 def test_buildah_builds_the_same(pybuild, context, tmp_path):
@@ -175,6 +181,8 @@ def test_the_store_keeps_all_platforms(pybuild, context, registry, tmp_path):
     assert arm["Architecture"] == "arm64"
     assert [one["Platform"] for one in arm["Platforms"]] == ["linux/amd64", "linux/arm64"]
     assert pybuild("inspect", "--platform", "linux/s390x", name, check=False).returncode == 1
+    part = pybuild("rmi", arm["Id"], check=False)
+    assert (part.returncode, "one of those of the index" in part.stderr) == (1, True)
 
     pybuild("save", "--format", "oci", "-o", tmp_path / "all.tar", name)
     pybuild("save", "--platform", "linux/arm64", "-o", tmp_path / "arm.tar", name)
