@@ -153,7 +153,8 @@ async def _tags(state: ServerState, frame: Frame, name: str, after: str, origin:
         raise _NotHere("nothing is here")
     shown, following = _page(list(names))
     lines = await state.in_thread(read_tags, state.store, name, shown)
-    return page_views.repository(frame, name, lines, following, origin)
+    totals = await state.in_thread(state.store.totals, name)
+    return page_views.repository(frame, name, lines, following=following, totals=totals, origin=origin)
 
 
 def _read_path(path: str) -> tuple[str, Digest | str | None]:

@@ -24,6 +24,7 @@ from .page_parts import (
     table_of,
     whole,
 )
+from .store.base import Totals
 
 _RAW_LIMIT = 64 * 1024
 _WIDTH = 1000.0
@@ -50,8 +51,16 @@ def _storage(used: int, total: int) -> Markup:
     return element("section", element("h2", "Storage"), element("p", text), meter)
 
 
-def repository(frame: Frame, name: str, lines: Sequence[TagLine], following: str, origin: str = "") -> str:
-    """The tags of a repository, and where it is mirrored from."""
+def repository(
+    frame: Frame,
+    name: str,
+    lines: Sequence[TagLine],
+    *,
+    following: str,
+    totals: Totals,
+    origin: str = "",
+) -> str:
+    """The tags of a repository, how much it holds, and where it is mirrored from."""
     rows = []
     for line in lines:
         href = frame.link("r/", name, ":", line.name)
@@ -68,8 +77,20 @@ def repository(frame: Frame, name: str, lines: Sequence[TagLine], following: str
     if rows:
         table = table_of("Tags", ("Tag", "Content", "Size", "Digest"), rows)
     mirrored = element("p", "Mirrored from ", element("code", origin, class_="break")) if origin else ""
-    content = [crumbs(frame, name), mirrored, table, next_page(frame.link("r/", name), following)]
+    content = [
+        crumbs(frame, name),
+        mirrored,
+        _holds(totals),
+        table,
+        next_page(frame.link("r/", name), following),
+    ]
     return whole(frame, name, *content, name=name)
+
+
+def _holds(totals: Totals) -> object:
+    counts = ((totals.tags, "tag"), (totals.manifests, "manifest"), (totals.blobs, "blob"))
+    words = ", ".join(f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in counts)
+    return element("p", f"{size_text(totals.size)} in {words}")
 
 
 def manifest(frame: Frame, name: str, reference: str, view: ManifestView) -> str:

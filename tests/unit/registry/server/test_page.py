@@ -131,6 +131,7 @@ async def test_from_the_list_to_a_layer(client):
     assert "/r/team/app:1.0" in tags.links
     assert {"1.0", "image"} <= set(tags.text)
     assert any(re.fullmatch(r"4\.\d kB", text) for text in tags.text)
+    assert any(re.fullmatch(r"\d\.\d kB in 1 tag, 1 manifest, 3 blobs", text) for text in tags.text)
     page = await get(client, "/r/team/app:1.0")
     words = " ".join(page.text)
     host = str(client.make_url("/")).partition("//")[2].rstrip("/")
