@@ -107,7 +107,7 @@ async def build(
     return replace(
         result,
         looked=contexts[""].looked if "" in contexts else None,
-        recalled=recalled(graph, host) if not contexts.keys() - {""} else None,
+        recalled=None if contexts.keys() - {""} or fetcher.was_used else recalled(graph, host),
     )
 
 

@@ -16,7 +16,7 @@ from .cache import CacheRecord, is_complete
 from .events import Event, EventSink, StepCached
 from .graph import BuildGraph, Step
 from .host import Host
-from .ops import BaseImage, CopyFiles, FetchedSource
+from .ops import BaseImage
 from .snapshots import Snapshot
 
 
@@ -24,11 +24,8 @@ def recalled(graph: BuildGraph, host: Host) -> tuple[Step, ...] | None:
     """
     The steps that the next build of the graph would report as cached, in its order.
 
-    None when it would not find every result, or would have to fetch something before it could look.
+    None when it would not find every result.
     """
-    for step in graph.steps():
-        if isinstance(step.op, CopyFiles) and any(isinstance(s, FetchedSource) for s in step.op.sources):
-            return None
     steps: list[Step] = []
 
     def note(event: Event) -> None:

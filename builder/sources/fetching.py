@@ -57,6 +57,11 @@ class Fetcher:
         self._directories: dict[GitSource, str] = {}
         self._commits: dict[GitSource, int] = {}
 
+    @property
+    def was_used(self) -> bool:
+        """Whether something was fetched, which an equal build would have to ask for again."""
+        return bool(self._files or self._directories)
+
     def file(self, source: UrlSource) -> FetchedFile:
         """The file behind a URL."""
         if source not in self._files:

@@ -136,11 +136,19 @@ def test_a_build_of_several_stages_is_recorded_as_it_is_planned(project):
     assert len(steps) == 5
 
 
-def test_a_file_that_has_to_be_fetched_is_not_recorded(project, tmp_path):
-    """Whether the file behind a URL is still the same only its server knows."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM scratch\nADD {}/served /\n",
+        "ARG SOURCE_DATE_EPOCH=time\nFROM scratch AS time\nADD {}/served /\nFROM scratch\nCOPY a.txt /\n",
+    ],
+    ids=["copied", "asked for its time"],
+)
+def test_a_file_that_has_to_be_fetched_is_not_recorded(project, tmp_path, text):
+    """Whether the file behind a URL is still the same only its server knows, whatever it is used for."""
     with serving(tmp_path) as address:
         (tmp_path / "served").write_text("content")
-        project.write("Dockerfile", f"FROM scratch\nADD {address}/served /\n")
+        project.write("Dockerfile", text.format(address))
         project.build()
         project.build()
 
