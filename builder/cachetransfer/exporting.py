@@ -74,9 +74,10 @@ class Exporting:
             digest = await destination.write(made, self._sink)
         finally:
             await asyncio.to_thread(scratch.close)
-        count = f"{len(gathered.results)} steps in {len(gathered.layers)} layers"
-        caches = f", cache mounts: {len(mounts)}" if option.mounts else ""
-        return f"wrote cache manifest {digest} to {destination.shown}: {count}{caches}"
+        counts = [_counted(len(gathered.results), "step"), _counted(len(gathered.layers), "layer")]
+        if option.mounts:
+            counts.append(_counted(len(mounts), "cache mount"))
+        return f"wrote cache manifest {digest} to {destination.shown}: {', '.join(counts)}"
 
     async def _gathered(self, option: CacheExport, destination: CacheDestination) -> Gathered:
         blobs = self._host.blobs
@@ -114,6 +115,10 @@ def reason(problem: Exception) -> str:
     if isinstance(problem, OSError) and problem.strerror:
         return f"{problem.strerror}: {problem.filename}" if problem.filename else problem.strerror
     return str(problem)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _resting(layer: Layer, blobs: BlobStore) -> Layer:
