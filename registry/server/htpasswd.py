@@ -1,9 +1,10 @@
 """
 User names and passwords of an htpasswd file.
 
-Invariants: only bcrypt entries are used; the costly comparison runs in a thread and takes as long for an
-unknown user; a success is remembered for a short time by a keyed digest, never the password itself; a file
-that changed is read again, and one that became unreadable leaves the last good entries in force.
+Invariants: only bcrypt entries are used; the costly comparison runs in a thread that stands back behind all
+others, and takes as long for an unknown user; a success is remembered for a short time by a keyed digest,
+never the password itself; a file that changed is read again, and one that became unreadable leaves the last
+good entries in force.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ import hmac
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 
 from ..errors import InvalidConfiguration
 
@@ -22,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 _PREFIXES = ("$2a$", "$2b$", "$2y$")
 _REMEMBER_SECONDS = 300.0
 _REMEMBER_LIMIT = 10_000
+_NICENESS = 5
 _BCRYPT_BYTES = 72  # the algorithm ignores what follows, and htpasswd(1) cuts there
 
 
@@ -47,6 +53,12 @@ def parse(text: str) -> dict[str, str]:
     return entries
 
 
+def _stand_back() -> None:
+    """Let this thread run when nothing else wants to: guessers must not slow down everybody else."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
 class PasswordFile:
     """
     The passwords of a file; `check` says whether one is right.
@@ -64,6 +76,9 @@ class PasswordFile:
                 hint="install the extra: pip install 'pybuild[htpasswd]'",
             ) from problem
         self._bcrypt = bcrypt
+        self._threads = ThreadPoolExecutor(
+            os.cpu_count() or 1, thread_name_prefix="passwords", initializer=_stand_back
+        )
         self._path = path
         self._clock = clock
         self._secret = secrets.token_bytes(32)
@@ -86,7 +101,8 @@ class PasswordFile:
         )
         if encoded is not None and self._remembered.get(key, 0.0) > self._clock():
             return True
-        right = await asyncio.to_thread(self._compare, secret, encoded or self._dummy)
+        compare = partial(self._compare, secret, encoded or self._dummy)
+        right = await asyncio.get_running_loop().run_in_executor(self._threads, compare)
         if encoded is None or not right:
             return False
         if len(self._remembered) >= _REMEMBER_LIMIT:

@@ -12,6 +12,7 @@ from registry.server.embedded import Registry
 from tests.contract.faults.serving import (
     MANIFEST,
     Session,
+    allowed,
     connect,
     image,
     percentile,
@@ -43,23 +44,24 @@ def test_manifest_bombs_are_refused(bomb, figure):
     with Registry() as url:
         headers = {"Content-Type": MANIFEST}
         took, stop, times = [], threading.Event(), []
+        worst = allowed(url, 0.05)
         asking = threading.Thread(target=probe, args=(url, stop, times))
         asking.start()
         for _ in range(5):
-            begun = time.perf_counter()
+            begun = time.process_time()
             try:
                 status, _, _ = send("PUT", f"{url}/v2/a/manifests/t", BOMBS[bomb], headers)
             except OSError:
                 status = 413  # the connection was closed while the body was sent
-            took.append(time.perf_counter() - begun)
+            took.append(time.process_time() - begun)
             assert status in (400, 413)
         stop.set()
         asking.join()
         assert send("GET", f"{url}/v2/a/manifests/t")[0] == 404
-    # The best of five, because other processes use the machine as well.
+    # Time of the processor, because other processes use the machine as well; what others waited is real time.
     assert min(took) <= 0.2
-    assert percentile(times, 0.5) <= 0.05
-    figure(17, f"{bomb}: {1000 * min(took):.0f} ms, others at most {1000 * max(times):.0f} ms")
+    assert percentile(times, 0.9) <= worst
+    figure(17, f"{bomb}: {1000 * min(took):.0f} ms, others {1000 * percentile(times, 0.9):.0f} ms")
 
 
 LINES = "Host: h\r\nConnection: keep-alive\r\n"

@@ -95,7 +95,7 @@ def test_a_large_blob_needs_little_memory(tmp_path, mebibytes, figure):
     )
 
 
-@pytest.mark.parametrize(("uploads", "mebibytes"), [(200, 1), pytest.param(200, 64, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("uploads", "mebibytes"), [(200, 1), pytest.param(200, 16, marks=pytest.mark.long)])
 def test_many_uploads_need_little_memory(tmp_path, uploads, mebibytes, figure):
     """Two hundred at once, at most 256 MiB over an idle server."""
     with served(tmp_path / "root", stall_seconds=300) as server:

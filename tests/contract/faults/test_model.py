@@ -19,7 +19,7 @@ def converse(url, dialect, conversations):
         max_examples=conversations,
         stateful_step_count=50,
         deadline=None,
-        phases=[Phase.generate],
+        phases=[Phase.generate, Phase.shrink] if conversations > 100 else [Phase.generate],
         database=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from oci_image.digest import Digest
-from tests.contract.faults.serving import connect, percentile, probe, push, send, served, start
+from tests.contract.faults.serving import allowed, connect, percentile, probe, push, send, served, start
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ def test_half_open_requests_are_dropped(tmp_path, count, patience, figure):
     with served(tmp_path / "root", header_seconds=patience) as server:
         assert push(server.url, "a", b"warm") == 201
         idle = server.descriptors()
+        worst = allowed(server.url, 0.1)
         sockets = [connect(server.port) for _ in range(count)]
         begun = time.monotonic()
         stop, times = threading.Event(), []
@@ -48,7 +49,7 @@ def test_half_open_requests_are_dropped(tmp_path, count, patience, figure):
         assert server.descriptors() <= idle + 3
         server.stop()
     slow = percentile(times, 0.99)
-    assert slow <= 0.1
+    assert slow <= worst
     figure(
         15, f"{count} half-open requests gone after {took:.1f} s, GET /v2/ p99 {1000 * slow:.0f} ms meanwhile"
     )
