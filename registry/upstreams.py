@@ -23,7 +23,15 @@ from .client.messages import Answer, Fetched, Request
 from .client.retry import RetryPolicy, parse_retry_after
 from .client.session import TransportOptions
 from .client.transport import Transport
-from .errors import ApiError, Denied, InvalidConfiguration, RegistryError, TransportProblem, Unauthorized
+from .errors import (
+    ApiError,
+    Denied,
+    InvalidConfiguration,
+    InvalidCredentials,
+    RegistryError,
+    TransportProblem,
+    Unauthorized,
+)
 from .protocol import headers, routes
 from .protocol.challenges import repository_scope
 from .server.mirror.settings import Mirror
@@ -293,9 +301,12 @@ class ClientUpstream:
             yield
         except UpstreamFailed:
             raise
-        except (Unauthorized, Denied, InvalidConfiguration) as problem:
+        except (Unauthorized, Denied) as problem:
             self._renew()
             raise UpstreamFailed(Failure.REFUSED, f"the upstream refused: {problem.message}") from problem
+        except (InvalidConfiguration, InvalidCredentials) as problem:
+            message = f"{self._name}: the credentials for the upstream cannot be used"
+            raise UpstreamFailed(Failure.REFUSED, message, detail=problem.message) from problem
         except ApiError as problem:
             failure = Failure.LIMITED if problem.status == 429 else Failure.BROKEN
             raise UpstreamFailed(failure, problem.message) from problem

@@ -21,7 +21,7 @@ from .requests import Call
 from .state import STATE
 
 if TYPE_CHECKING:
-    from .mirror.mirrors import Errand, Mirrors
+    from .mirror.mirrors import Errand, Mirrors, Refusal
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 _MIRRORS = cast("web.AppKey[Mirrors]", web.AppKey("mirrors", object))
@@ -41,19 +41,14 @@ def add_mirrors(app: web.Application, config: RegistryConfig, upstreams: OpenUps
         app.cleanup_ctx.append(mirrors.running)
 
 
-async def find(request: web.Request, route: Route) -> Errand | None:
-    """
-    What a request means to the mirrors; None when it is not for them.
-
-    Raises:
-        ApiError: it is for one that does not have such a thing.
-    """
+async def find(request: web.Request, route: Route) -> Errand | Refusal | None:
+    """What a request means to the mirrors; None when it is not for them."""
     mirrors = request.app.get(_MIRRORS)
     return None if mirrors is None else await mirrors.find(request, route)
 
 
 async def needed(
-    request: web.Request, errand: Errand, needed_for: Callable[[Route, str], tuple[Scope, ...]]
+    request: web.Request, errand: Errand | Refusal, needed_for: Callable[[Route, str], tuple[Scope, ...]]
 ) -> tuple[Scope, ...]:
     """
     What the sender must be allowed: the name under which content is kept counts, whatever name is used.
@@ -73,7 +68,7 @@ async def needed(
     return kept
 
 
-async def answer(call: Call, errand: Errand, handler: Handler) -> web.StreamResponse:
+async def answer(call: Call, errand: Errand | Refusal, handler: Handler) -> web.StreamResponse:
     """Answer an admitted request."""
     return await call.request.app[_MIRRORS].answer(call, errand, handler)
 

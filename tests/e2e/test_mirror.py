@@ -218,3 +218,17 @@ def test_containerd_with_hosts(mirror, upstream, tmp_path):
         process.terminate()
         process.wait(30)
     assert " /v2/library/busybox/manifests/" in mirror.lines()
+
+
+def test_settings_of_mirrors_are_verified(tmp_path):
+    """Also whether passwords and certificates are where the settings say; nobody is asked."""
+    config = tmp_path / "mirror.toml"
+    config.write_text('[[mirror]]\nprefix = "docker.io"\nusername = "ann"\npassword_file = "hub"\n')
+    command = [sys.executable, "-m", "builder", "registry", "--config", str(config), "--verify"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    failed = run(*command, check=False, env=env)
+    assert failed.returncode != 0
+    assert "the mirror docker.io: cannot read" in failed.stderr
+    (tmp_path / "hub").write_text("secret\n")
+    assert run(*command, env=env).stdout.strip() == f"{config}: ok"

@@ -50,6 +50,26 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """
+    A request for something of others that cannot be had here; its sender is checked before that is said.
+
+    Attributes:
+        route: what is asked for.
+        problem: what is wrong with it.
+    """
+
+    route: Route
+    problem: ApiError
+    is_renamed = False
+
+    @property
+    def asked(self) -> Route:
+        """As the client calls it."""
+        return self.route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
     """
     A request for mirrored content.
@@ -128,12 +148,12 @@ class Mirrors:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    async def find(self, request: web.Request, route: Route) -> Errand | None:
+    async def find(self, request: web.Request, route: Route) -> Errand | Refusal | None:
         """
         What a request means; None for everything that only concerns this registry.
 
         Raises:
-            ApiError: ``ns=`` names a registry that is not mirrored, or that repository may not be had.
+            ApiError: the name would become too long.
         """
         name, method = route.repository, request.method
         if not name:
@@ -142,8 +162,7 @@ class Mirrors:
         if space is not None and space != _own_name(request, self._config):
             mirror = self._names.of_space(space)
             if mirror is None:
-                message = f"{space[:100]} is not mirrored here"
-                raise ApiError(ErrorCode.NAME_UNKNOWN, {"name": name}, message=message)
+                return _refused(route, f"{space[:100]} is not mirrored here")
             return self._errand(mirror, name, route)
         prefixed = self._names.of_prefix(name)
         if prefixed is not None:
@@ -162,12 +181,11 @@ class Mirrors:
             return None
         return self._errand(default, name, route)
 
-    def _errand(self, mirror: Mirror, name: str, route: Route) -> Errand:
+    def _errand(self, mirror: Mirror, name: str, route: Route) -> Errand | Refusal:
         place = place_of(mirror, name)
         check_repository(place.repository)
         if not is_allowed(place):
-            message = f"{name} of {mirror.prefix} is not mirrored here"
-            raise ApiError(ErrorCode.NAME_UNKNOWN, {"name": route.repository}, message=message)
+            return _refused(route, f"{name} of {mirror.prefix} is not mirrored here")
         kept = Route(route.resource, place.repository, route.argument)
         return Errand(site=self._sites[mirror.prefix], place=place, route=kept, asked=route)
 
@@ -178,7 +196,7 @@ class Mirrors:
             return True
         return await state.in_thread(state.store.tags.names, name, "", 1) is not None
 
-    async def answer(self, call: Call, errand: Errand, handler: Handler) -> web.StreamResponse:
+    async def answer(self, call: Call, errand: Errand | Refusal, handler: Handler) -> web.StreamResponse:
         """
         Answer a request of somebody who may send it.
 
@@ -187,6 +205,8 @@ class Mirrors:
             errand: what the request means.
             handler: answers from what is here.
         """
+        if isinstance(errand, Refusal):
+            raise errand.problem
         mirror, resource = errand.place.mirror, call.route.resource
         if call.request.method not in _READING:
             changes = call.request.method != "DELETE" or resource is Resource.UPLOAD
@@ -267,6 +287,11 @@ class Mirrors:
         """Where the content of a repository comes from, for people; empty for one that is only here."""
         found = self._names.of_prefix(repository)
         return "" if found is None else f"{found[0].origin}/{place_of(*found).remote}"
+
+
+def _refused(route: Route, message: str) -> Refusal:
+    problem = ApiError(ErrorCode.NAME_UNKNOWN, {"name": route.repository}, message=message)
+    return Refusal(route=route, problem=problem)
 
 
 async def _if_here(call: Call, handler: Handler) -> web.StreamResponse | None:

@@ -75,7 +75,7 @@ class Site:
         self.patience.note_failure(kind, key, problem)
         self.figures.asked(self.mirror.prefix, problem.failure.value)
         level = logging.ERROR if problem.failure in (Failure.LIED, Failure.REFUSED) else logging.WARNING
-        _LOG.log(level, "the upstream of %s: %s", self.mirror.prefix, problem.message)
+        _LOG.log(level, "the upstream of %s: %s", self.mirror.prefix, problem.detail or problem.message)
 
     def answered(self, result: str) -> None:
         """Count an answer to a client."""

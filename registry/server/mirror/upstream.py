@@ -43,14 +43,18 @@ class UpstreamFailed(RegistryError):
 
     Args:
         failure: why.
-        message: one sentence without a final period, and without secrets.
+        message: one sentence without a final period; clients see it.
         retry_after: seconds after which it wants to be asked again, if it says so.
+        detail: what only those should see who look after this registry; no secret either.
     """
 
-    def __init__(self, failure: Failure, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, failure: Failure, message: str, *, retry_after: float | None = None, detail: str = ""
+    ) -> None:
         super().__init__(message)
         self.failure = failure
         self.retry_after = retry_after
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

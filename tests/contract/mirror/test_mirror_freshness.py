@@ -415,12 +415,16 @@ async def test_wrong_credentials(start, far, caplog):
     assert "wrong-one" not in text + caplog.text
 
 
-async def test_a_password_that_is_not_there(start, far):
-    """Is an error of the mirror, told to the client without paths."""
+@pytest.mark.parametrize("place", [{"password_env": "NOWHERE"}, {"password_file": "/nowhere/at/all"}])
+async def test_a_password_that_is_not_there(start, far, caplog, place):
+    """The client learns that it is the mirror's fault; where the password should be is for the log."""
     far.password = "ann:x"
     far.image("library/app", "1")
-    client = await start(username="ann", password_env="NOWHERE")
+    client = await start(username="ann", **place)
 
     answer = await client.get(TAG)
     assert answer.status == 403
-    assert "NOWHERE" in (await answer.text())
+    text = await answer.text()
+    assert "credentials for the upstream cannot be used" in text
+    assert "nowhere" not in text.lower()
+    assert next(iter(place.values())) in caplog.text

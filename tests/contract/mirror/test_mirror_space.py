@@ -126,6 +126,16 @@ def _basic(user):
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:x".encode()).decode()}
 
 
+async def test_nothing_is_said_before_callers_are_known(start, far, guarded):
+    """Neither which registries are mirrored, nor which of their repositories."""
+    client = await start(repositories=("library/*",), server=guarded)
+
+    for path in ("library/app/manifests/1?ns=quay.io", "docker.io/other/app/manifests/1"):
+        answer = await client.get(f"/v2/{path}")
+        assert answer.status == 401
+        assert "mirrored" not in await answer.text()
+
+
 async def test_rights_to_delete_are_those_of_the_kept_name(start, far, guarded):
     """A token that was asked for by another name is good for reading only."""
     far.image("library/app", "1")
