@@ -30,6 +30,7 @@ class Resource(Enum):
     UPLOADS = "uploads"
     UPLOAD = "upload"
     REFERRERS = "referrers"
+    REPOSITORY = "repository"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ def _match_suffix(segments: list[str]) -> Route | None:
         return Route(Resource.TAGS, name)
     if tail == ["blobs", "uploads"]:
         return Route(Resource.UPLOADS, name)
+    if tail == ["_pybuild", "repository"]:
+        return Route(Resource.REPOSITORY, name)
     resource = _WITH_ARGUMENT.get(tail[0])
     if resource is not None and tail[1]:
         return Route(resource, name, tail[1])

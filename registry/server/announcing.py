@@ -11,6 +11,7 @@ from ..protocol.routes import Resource
 from .events import Change
 from .requests import Call
 
+_ANNOUNCED = (Resource.MANIFEST, Resource.REPOSITORY)
 _KINDS = {("PUT", 201): "push", ("DELETE", 202): "delete"}
 
 
@@ -18,7 +19,7 @@ async def announce(call: Call, answer: web.StreamResponse) -> None:
     """Keep the event of a change, before the change is answered."""
     outbox = call.state.outbox
     kind = _KINDS.get((call.request.method, answer.status))
-    if outbox is None or kind is None or call.route.resource is not Resource.MANIFEST:
+    if outbox is None or kind is None or call.route.resource not in _ANNOUNCED:
         return
     if outbox.wants(kind, call.repository):
         change = Change(kind=kind, repository=call.repository, data=_describe(call, answer))
@@ -29,6 +30,8 @@ async def announce(call: Call, answer: web.StreamResponse) -> None:
 def _describe(call: Call, answer: web.StreamResponse) -> dict[str, Any]:
     reference = call.route.argument
     data: dict[str, Any] = {"actor": call.caller.name}
+    if call.route.resource is Resource.REPOSITORY:
+        return data
     if ":" in reference:
         data["digest"] = reference
     else:

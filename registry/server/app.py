@@ -31,6 +31,7 @@ from . import (
     monitoring,
     page_routes,
     referrers,
+    repositories,
     tags,
     uploads,
 )
@@ -82,6 +83,7 @@ HANDLERS: dict[Resource, dict[str, Handler]] = {
         "DELETE": uploads.cancel_upload,
     },
     Resource.REFERRERS: {"GET": referrers.list_referrers},
+    Resource.REPOSITORY: {"DELETE": repositories.delete_repository},
 }
 for _methods in HANDLERS.values():
     if "GET" in _methods:

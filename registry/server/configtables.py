@@ -35,6 +35,7 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
             minimum=0,
         ),
         row("ttl", "number", "Seconds after which everything goes; 0 for never.", 0.0, minimum=0),
+        row("warning", "string", "A sentence that clients show to their users.", ""),
         row("quota", "integer", "Bytes of all these repositories together; 0 for any.", 0, minimum=0),
     ),
     "mirror": (

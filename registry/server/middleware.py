@@ -22,6 +22,7 @@ from ..protocol.errors import ErrorCode
 from . import accesslog
 from .state import STATE
 from .store.base import ConditionFailed
+from .warnings import add_warnings
 
 _LOG = logging.getLogger(__name__)
 _CODES = {
@@ -122,7 +123,8 @@ def render(problem: ApiError) -> web.Response:
     )
 
 
-async def add_headers(_request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Name the protocol, and keep browsers from guessing types."""
+async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Name the protocol, keep browsers from guessing types, and warn users."""
+    add_warnings(request, response)
     response.headers[headers.VERSION_HEADER] = headers.VERSION_VALUE
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -8,11 +8,14 @@ those of rights, patterns of tags those of a shell.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InvalidConfiguration
 from .rights import check_pattern, matches
+
+_SENTENCE = re.compile(r"[ !#-\[\]-~]{0,1000}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,7 @@ class Policy:
         max_idle: seconds after its last pull, or else its push, at which a tag goes.
         ttl: seconds after which everything goes, whatever it is called; for throw-away repositories.
         quota: bytes of all repositories of the pattern together; what several of them have counts once.
+        warning: a sentence that clients show to their users.
     """
 
     repositories: str
@@ -39,11 +43,17 @@ class Policy:
     max_idle: float = 0.0
     ttl: float = 0.0
     quota: int = 0
+    warning: str = ""
 
     def __post_init__(self) -> None:
         check_pattern(self.repositories)
         if min(self.max_tags, self.max_age, self.max_idle, self.ttl, self.quota) < 0:
             raise InvalidConfiguration(f"a limit of the policy for {self.repositories} is negative")
+        if not _SENTENCE.fullmatch(self.warning):
+            raise InvalidConfiguration(
+                f"the warning of the policy for {self.repositories} does not fit a header",
+                hint="use at most 1000 printable ASCII characters without quotation marks and backslashes",
+            )
         if self.ttl and (self.immutable_tags or self.keep_tags):
             raise InvalidConfiguration(
                 f"the policy for {self.repositories} keeps tags that its ttl removes",

@@ -35,6 +35,7 @@ _ROUTES = {
     Resource.UPLOADS: "/v2/{name}/blobs/uploads/",
     Resource.UPLOAD: "/v2/{name}/blobs/uploads/{upload}",
     Resource.REFERRERS: "/v2/{name}/referrers/{digest}",
+    Resource.REPOSITORY: "/v2/{name}/_pybuild/repository",
 }
 
 

@@ -197,14 +197,13 @@ def _wants(webhook: Webhook, kind: str, repository: str) -> bool:
 
 def _cloud_event(change: Change, now: float) -> dict[str, Any]:
     reference = change.data.get("tag") or change.data.get("digest", "")
+    separator = "@" if ":" in reference else ":" if reference else ""
     return {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),
         "source": f"/v2/{change.repository}",
         "type": f"io.pybuild.registry.{change.kind}",
-        "subject": f"{change.repository}@{reference}"
-        if ":" in reference
-        else f"{change.repository}:{reference}",
+        "subject": f"{change.repository}{separator}{reference}",
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
         "datacontenttype": "application/json",
         "data": {"repository": change.repository, **change.data},

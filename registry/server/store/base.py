@@ -304,6 +304,10 @@ class RegistryStore(Protocol):
         """Blobs on their way in."""
         ...
 
+    def remove_repository(self, repository: str) -> bool:
+        """Remove the manifests, tags and blobs of a repository; False when there is none of that name."""
+        ...
+
     def totals(self, repository: str) -> Totals:
         """How much the repository holds; what other repositories have as well counts here too."""
         ...

@@ -34,6 +34,10 @@ class MemoryStore:
         self.manifests = _Manifests(lock, self.tags)
         self.uploads = _Uploads(self.blobs, clock)
 
+    def remove_repository(self, repository: str) -> bool:
+        """Remove the manifests, tags and blobs of a repository."""
+        return self.manifests.remove_all(repository)
+
     def totals(self, repository: str) -> Totals:
         """Count what the repository holds."""
         return self.manifests.totals(repository)
@@ -123,6 +127,13 @@ class _Tags:
             del tags[tag]
             return True
 
+    def remove_blobs(self, repository: str) -> bool:
+        with self._lock:
+            members = list(self._blobs.members.get(repository, ()))
+            for digest in members:
+                self._blobs.delete(repository, digest)
+            return bool(members)
+
     def blob_sizes(self, repository: str) -> list[int]:
         with self._lock:
             sizes = [self._blobs.stat(repository, one) for one in self._blobs.members.get(repository, ())]
@@ -176,6 +187,12 @@ class _Manifests:
             for tag in tags:
                 del table[tag]
             return True
+
+    def remove_all(self, repository: str) -> bool:
+        with self._lock:
+            held = self._tags.manifests.pop(repository, {})
+            tags = self._tags.table.pop(repository, {})
+            return self._tags.remove_blobs(repository) or bool(held or tags)
 
     def totals(self, repository: str) -> Totals:
         with self._lock:

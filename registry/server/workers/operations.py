@@ -118,6 +118,7 @@ class StoreOperations:
             "worker.put": self._put,
             "worker.delete_manifest": self._delete_manifest,
             "worker.delete_tag": self._delete_tag,
+            "worker.remove": self._remove,
             "worker.event": self._event,
             "worker.pending": self._pending,
         }
@@ -189,6 +190,12 @@ class StoreOperations:
         condition = _read_condition(asked["condition"])
         try:
             return {"done": self._store.tags.delete(asked["repository"], asked["tag"], condition)}
+        finally:
+            self._workers.changed(asked["repository"])
+
+    def _remove(self, asked: Message, _payload: bytes) -> Message:
+        try:
+            return {"done": self._store.remove_repository(asked["repository"])}
         finally:
             self._workers.changed(asked["repository"])
 

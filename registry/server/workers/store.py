@@ -197,6 +197,10 @@ class WorkerStore(FilesystemStore):
         # Held while content becomes a repository's, so it must keep the other processes out as well.
         self.quota_lock = cast("threading.RLock", _FileLock(f"{self.layout.root}/quota.lock"))
 
+    def remove_repository(self, repository: str) -> bool:
+        """Remove the manifests, tags and blobs of a repository."""
+        return bool(self._link.ask("worker.remove", repository=repository)["done"])
+
     def close(self) -> None:
         """Tell of the last uses; uploads in progress stay."""
         self.uploads.close()
