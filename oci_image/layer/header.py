@@ -10,6 +10,7 @@ Governing source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extende
 
 from __future__ import annotations
 
+import functools
 import struct
 
 from .entry import Entry, Kind
@@ -50,8 +51,16 @@ def header(entry: Entry) -> bytes:
         and 0 <= uid <= _MAX_ID
         and 0 <= gid <= _MAX_ID
     ):
-        numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
-        return _block(path.encode(), numbers, _TYPES[kind], link.encode(), _device(entry))
+        name = path.encode()
+        if link or kind is Kind.CHARACTER or kind is Kind.BLOCK:
+            numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+            return _block(name, numbers, _TYPES[kind], link.encode(), _device(entry))
+        # The rest is the same for nearly all files of a layer.
+        before, after, checksum = _around_size(mode, uid, gid, mtime, kind)
+        length = b"%011o\0" % size
+        checksum += sum(name) + sum(length)
+        numbers = before + length + after
+        return _LAYOUT.pack(name, numbers, b"%06o\0 " % checksum, _TYPES[kind], b"", _MAGIC, _NO_DEVICE, b"")
     return _extended(entry, path)
 
 
@@ -61,6 +70,13 @@ def _block(  # noqa: PLR0917 - called per file, where keywords cost
     # Summing the fields instead of the whole block spares the zero bytes, which are most of it.
     checksum = _CONSTANT_SUM + sum(name) + sum(numbers) + kind[0] + sum(link) + sum(device) + sum(prefix)
     return _LAYOUT.pack(name, numbers, b"%06o\0 " % checksum, kind, link, _MAGIC, device, prefix)
+
+
+@functools.lru_cache(maxsize=1024)
+def _around_size(mode: int, uid: int, gid: int, mtime: int, kind: Kind) -> tuple[bytes, bytes, int]:
+    """The numbers before and after the size, and the sum of all bytes but those of name and size."""
+    before, after = b"%07o\0%07o\0%07o\0" % (mode, uid, gid), b"%011o\0" % mtime
+    return before, after, _CONSTANT_SUM + sum(before) + sum(after) + _TYPES[kind][0] + sum(_NO_DEVICE)
 
 
 def _device(entry: Entry) -> bytes:
