@@ -103,7 +103,8 @@ async def _run(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Suppl
             skip = await in_thread(_mount_points, given, inputs[0], supplies) if given.mounts else frozenset()
             return await in_thread(workspace.capture, _stamp(op, started), skip=skip)
     finally:
-        await in_thread(scratch.close)
+        if op.mounts or op.files:
+            await in_thread(scratch.close)
 
 
 @asynccontextmanager
