@@ -120,7 +120,7 @@ class Epochs:
             return words.expand(word, values.get, escape=self._dockerfile.escape)
 
         if expand(stage.base.image) != "scratch":
-            raise InvalidOption(f"{VARIABLE}={stage.name}: the stage must be FROM scratch")
+            raise InvalidOption(f"{VARIABLE} stage must use FROM scratch, {stage.name} does not")
         added: list[Add] = []
         for instruction in stage.instructions:
             if isinstance(instruction, Add):
@@ -134,12 +134,16 @@ class Epochs:
                         values[pair.name] = value
             else:
                 raise InvalidOption(
-                    f"{VARIABLE}={stage.name}: the stage may hold ARG and ADD only", span=instruction.span
+                    f"{VARIABLE} stage does not meet source-only requirements: "
+                    f"{stage.name} may hold ARG and ADD only",
+                    span=instruction.span,
                 )
         source = None
         if len(added) == 1 and len(added[0].sources) == 1 and not added[0].heredocs:
             text = expand(added[0].sources[0])
             source = parse_git(text) or (UrlSource(url=text) if is_url(text) else None)
         if source is None:
-            raise InvalidOption(f"{VARIABLE}={stage.name}: the stage must hold exactly one remote ADD")
+            raise InvalidOption(
+                f"{VARIABLE} stage must contain exactly one remote ADD, {stage.name} does not"
+            )
         return source

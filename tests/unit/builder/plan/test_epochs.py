@@ -97,7 +97,7 @@ def test_the_time_of_a_named_context(planned):
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("FROM alpine AS src\nADD http://example.test/x /\n", "must be FROM scratch"),
+        ("FROM alpine AS src\nADD http://example.test/x /\n", "must use FROM scratch"),
         ("FROM scratch AS src\nARG A\n", "exactly one remote ADD"),
         ("FROM scratch AS src\nADD file /\n", "exactly one remote ADD"),
         ("FROM scratch AS src\nADD http://a.test/1 http://a.test/2 /\n", "exactly one remote ADD"),

@@ -1,20 +1,23 @@
 """
 Public test tables of Dockerfile planning, where they lie beside the checkout.
 
-Left out: ``platform_options`` (a build has one build platform, chosen by its caller),
-``source_date_epoch_stage`` (times that are found elsewhere are refused by name), and ``ports`` (tested with
-the grammar).
+Left out: ``platform_options`` (a build has one build platform, chosen by its caller), and ``ports`` (tested
+with the grammar).
 """
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
-from builder.errors import BuildError, Unsupported
+from builder.epochs import Epochs
+from builder.errors import BuildError
 from builder.lowering.run import proxy_variables
 from builder.lowering.state import add_variable, split_variable
+from builder.request import BuildRequest
 from dockerfile_grammar.errors import DockerfileError
+from dockerfile_grammar.parser import parse
 
 TABLES = Path(__file__).resolve().parents[5] / "shared" / "vectors" / "dockerfile"
 if not TABLES.is_dir():
@@ -48,13 +51,44 @@ def test_proxy_env(case):
 
 @cases("source_date_epoch")
 def test_source_date_epoch(plans, case):
-    """Something that is no time should be refused."""
+    """Something that is no time should be refused; a context without a time sets nothing."""
+
+    def planned():
+        return plans("FROM scratch\n", build_args={"SOURCE_DATE_EPOCH": case["value"]})
+
+    if "error" not in case:
+        assert planned().epoch is case["expected"]
+        return
     with pytest.raises(BuildError) as caught:
-        plans("FROM scratch\n", build_args={"SOURCE_DATE_EPOCH": case["value"]})
+        planned()
+    assert case["error"]["text"] in caught.value.message
+
+
+@cases("source_date_epoch_stage")
+def test_source_date_epoch_stage(case):
+    """A stage should stand for the time of its one remote source, or be refused."""
+    fetched = []
+
+    class Site:
+        fetches = True
+
+        async def fetch(self, source):
+            fetched.append(source.url)
+
+        async def time_of(self, source):
+            del source
+            return 7
+
+    text = case["dockerfile"].encode()
+    request = BuildRequest(context="", dockerfile=text, build_args={"SOURCE_DATE_EPOCH": case["stage"]})
+    work = Epochs(parse(text), request, {}, {}, Site()).settled()
     if "error" in case:
+        with pytest.raises(BuildError) as caught:
+            asyncio.run(work)
         assert case["error"]["text"] in caught.value.message
-    else:
-        assert isinstance(caught.value, Unsupported)
+        return
+    assert asyncio.run(work)[0].epoch == 7
+    assert [url.rpartition("/")[2] for url in fetched] == [case["expected"]["filename"]]
 
 
 @cases("convert")
