@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from builder.local import LocalStore
 from oci_image.store.base import AgedBlobStore, TagStore
 from oci_image.store.layout import LayoutBlobStore, LayoutTagStore
 from oci_image.store.memory import MemoryBlobStore, MemoryTagStore
+from tests.contract.s3 import s3_service
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -79,29 +78,6 @@ def bucket_service() -> Iterator[Callable[[], str]]:
     """Starts an S3 service of its own on the loopback address when it is asked for the first time."""
     with ExitStack() as stack:
         yield functools.cache(lambda: stack.enter_context(s3_service()))
-
-
-@contextmanager
-def s3_service() -> Iterator[str]:
-    """The URL of a new S3 service, which is gone after the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except OSError:
-                    assert service.poll() is None
-                    assert time.monotonic() < deadline
-                    time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            service.terminate()
 
 
 @pytest.fixture

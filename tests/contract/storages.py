@@ -1,7 +1,6 @@
 """Every kind of storage that a registry has, as the contract suites open it."""
 
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from registry.server.store.bucket_opening import BucketSettings, open_bucket
 from registry.server.store.bucket_store import BucketStore
 from registry.server.store.filesystem import FilesystemStore
 from registry.server.store.memory import MemoryStore
+from tests.contract.s3 import create_bucket
 
 KINDS = ("memory", "filesystem", "bucket", "s3")
 
@@ -29,7 +29,7 @@ class Place:
 def new_bucket(service: str, path: Path) -> tuple[str, BucketSettings]:
     """A new bucket of a service on the loopback address: its URL and how it is reached."""
     name = f"b{uuid.uuid4().hex}"
-    urllib.request.urlopen(urllib.request.Request(f"{service}/{name}", method="PUT")).close()
+    create_bucket(service, name)
     credentials = path / "credentials"
     credentials.write_text("[default]\naws_access_key_id = key\naws_secret_access_key = hidden\n")
     settings = BucketSettings(endpoint=service, region="us-east-1", credentials=str(credentials))

@@ -43,11 +43,6 @@ class BucketSettings:
     profile: str = "default"
 
 
-def is_bucket(root: str) -> bool:
-    """Whether the root of a registry is a bucket."""
-    return root.partition("://")[0] in SCHEMES and "://" in root
-
-
 def open_bucket(url: str, settings: BucketSettings) -> Bucket:
     """
     The part of a bucket that ``scheme://bucket/prefix`` means; nothing is asked for yet.

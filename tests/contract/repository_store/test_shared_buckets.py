@@ -2,10 +2,13 @@
 
 import threading
 
+import aiohttp
 import pytest
 
 from registry.server.config import RegistryConfig
 from registry.server.opening import open_indexed
+from registry.server.serve import listening
+from registry.server.store import bucket_layout as keys
 from registry.server.store.base import ConditionFailed, TagCondition
 from tests.contract.repository_store.storing import D, manifest, push, read
 from tests.contract.storages import new_bucket
@@ -75,6 +78,25 @@ def test_what_one_removes_the_other_forgets(two):
     assert other.tags.repositories() == []
     assert other.blobs.stat("a", D) is None
     assert other.blobs.stat("b", kept) == 4
+
+
+async def test_a_server_remembers_no_tag_that_others_move(two):
+    """Nor that a blob is here: the bucket is asked each time."""
+    first, second = manifest(b'{"config": 1}'), manifest(b'{"config": 2}')
+    config = RegistryConfig(port=0, root="s3://x", bucket_refresh=3600, drain_seconds=0.1)
+    push(two[0], "a")
+    two[0].manifests.put("a", first, ["t"])
+    async with listening(config, two[0]) as url, aiohttp.ClientSession(url) as client:
+        for made in (first, second):
+            two[1].manifests.put("a", made, ["t"])
+            for _again in range(2):
+                async with client.get("/v2/a/manifests/t") as answer:
+                    assert await answer.read() == made.raw
+        async with client.head(f"/v2/a/blobs/{D}") as answer:
+            assert answer.status == 200
+        two[1]._bucket.remove(keys.content(D))
+        async with client.head(f"/v2/a/blobs/{D}") as answer:
+            assert answer.status == 404
 
 
 def test_writers_of_one_tag_lose_no_update(two):
