@@ -98,7 +98,7 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
     """
     Append the body of a request to an upload; what came before an interruption is kept.
 
-    One batch is written while the next one is received.
+    One batch is written while the next one is received, unless many uploads run: then each holds one batch.
 
     Args:
         request: whose body is read.
@@ -125,11 +125,14 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
             total += len(chunk)
             if limit is not None and total > limit:
                 break
-            if batched >= (_BATCH if len(state.busy_uploads) <= _FEW_UPLOADS else _SMALL_BATCH):
+            few = len(state.busy_uploads) <= _FEW_UPLOADS
+            if batched >= (_BATCH if few else _SMALL_BATCH):
                 if pending is not None:
                     await pending
                 pending = asyncio.ensure_future(state.in_thread(upload.write, parts))
                 parts, batched = [], 0
+                if not few:
+                    await pending
     finally:
         if pending is not None:
             await pending
