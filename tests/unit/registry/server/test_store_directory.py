@@ -11,8 +11,8 @@ import pytest
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from registry.server.store.base import StoredManifest
-from registry.server.store.filesystem import FilesystemStore
 from registry.server.store.database import VERSION
+from registry.server.store.filesystem import FilesystemStore
 from registry.server.store.links import share
 from registry.server.store.steady import SteadyClock
 
