@@ -218,8 +218,7 @@ def test_failed_build(machine, context, ref):
     assert machine("b").log(context, "--cache-from", ref).count("CACHED") == STEPS
 
 
-@pytest.mark.parametrize("kind", ["registry", "local"])
-@pytest.mark.parametrize("damage", ["damaged", "removed"])
+@pytest.mark.parametrize(("kind", "damage"), [("registry", "damaged"), ("local", "removed")])
 def test_lost_layers(machine, context, registry, ref, tmp_path, kind, damage):
     """Layers that turn out to be bad or gone when they are needed are made again, with a warning."""
     cache = tmp_path / "cache"

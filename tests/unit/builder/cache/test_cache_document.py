@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 from cache_values import digest, result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.cachetransfer.document import CachedMount, CacheDocument
@@ -80,6 +80,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["layers", "bases", "results", "mounts", "x"]), JSON))
 def test_any_json_is_a_document_or_an_error(value):
     """Reading never fails in another way."""
@@ -88,6 +89,7 @@ def test_any_json_is_a_document_or_an_error(value):
         CacheDocument.from_bytes(raw, "it")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_no_document(raw):
     """Damage is an error."""
@@ -98,6 +100,7 @@ def test_any_bytes_are_no_document(raw):
 DIFF_IDS = (digest("base"), digest("a"), digest("b"))
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_annotation_is_a_cache_or_an_error(rows):
     """The same for the annotation of an image."""

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.cachetransfer.options import inline_export, read_exports, read_imports
@@ -147,6 +147,7 @@ def test_wrong_imports_are_told():
         read_imports(["type=local,src=/d,compression=zstd"])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_an_option_or_an_error(text):
     """Nothing else comes out."""
