@@ -21,7 +21,8 @@ from .requests import Call
 from .state import STATE
 
 if TYPE_CHECKING:
-    from .mirror.mirrors import Errand, Mirrors, Refusal
+    from .mirror.errands import Errand, Refusal
+    from .mirror.mirrors import Mirrors
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 _MIRRORS = cast("web.AppKey[Mirrors]", web.AppKey("mirrors", object))
@@ -44,7 +45,7 @@ def add_mirrors(app: web.Application, config: RegistryConfig, upstreams: OpenUps
 async def find(request: web.Request, route: Route) -> Errand | Refusal | None:
     """What a request means to the mirrors; None when it is not for them."""
     mirrors = request.app.get(_MIRRORS)
-    return None if mirrors is None else await mirrors.find(request, route)
+    return None if mirrors is None else await mirrors.errands.find(request, route)
 
 
 async def needed(
@@ -70,7 +71,7 @@ async def needed(
 
 async def answer(call: Call, errand: Errand | Refusal, handler: Handler) -> web.StreamResponse:
     """Answer an admitted request."""
-    return await call.request.app[_MIRRORS].answer(call, errand, handler)
+    return await call.request.app[_MIRRORS].answers.answer(call, errand, handler)
 
 
 def origin_of(app: web.Application, repository: str) -> str:
