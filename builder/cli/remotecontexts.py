@@ -74,7 +74,7 @@ def _found(
     if args.context == _STDIN:
         found = _opened(sys.stdin.buffer, fetcher, "standard input")
         wanted = isinstance(found, str) and _wants_time(found, args, environment)
-        return found, _newest(sys.stdin.buffer) if wanted else None
+        return found, _newest_of_standard_input() if wanted else None
     git = parse_git(args.context, context=True)
     if git is not None:
         keep = build_args(args.build_arg, environment).get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "")
@@ -101,11 +101,13 @@ def _wants_time(directory: str, args: argparse.Namespace, environment: Mapping[s
         return True
 
 
-def _newest(stream: BinaryIO) -> int | None:
+def _newest_of_standard_input() -> int | None:
     from ..sources.archives import newest_entry
 
-    stream.seek(0)
-    return newest_entry(stream)
+    # The stream was closed with what unpacked it; the descriptor below is still open.
+    with os.fdopen(os.dup(0), "rb") as stream:
+        stream.seek(0)
+        return newest_entry(stream)
 
 
 def _opened(stream: BinaryIO, fetcher: Fetcher, name: str) -> str | bytes:

@@ -4,9 +4,11 @@ import gzip
 import http.server
 import io
 import json
+import os
 import subprocess
 import tarfile
 import threading
+import time
 
 import pytest
 
@@ -30,14 +32,15 @@ def folder(path, files):
     return path
 
 
-def packed(files):
-    """A tar archive in memory."""
+def packed(files, **times):
+    """A tar archive in memory; `times` are those of files, the others have none."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             member.uid = 12345
+            member.mtime = times.get(name, 0)
             tar.addfile(member, io.BytesIO(content.encode()))
     return out.getvalue()
 
@@ -233,6 +236,39 @@ def test_a_repository_as_context(pybuild, tmp_path, repository):
     assert ".git/HEAD" in listed(pybuild, tmp_path, repository, *flags)
     done = pybuild.build(f"{repository}#none", check=False)
     assert "has no ref none" in done.stderr
+
+
+def test_the_time_of_a_context(pybuild, tmp_path, repository, site):
+    """SOURCE_DATE_EPOCH=context is the time of the commit, by the server, or of the newest member."""
+    root, url = site
+
+    def created(context, *flags, **kwargs):
+        flags = flags or ("--build-arg", "SOURCE_DATE_EPOCH=context")
+        pybuild.build(context, "-t", "x", *flags, **kwargs)
+        return pybuild.image("x")["Created"]
+
+    def told(seconds):
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+    log = ["git", "log", "-1", "--format=%ct"]
+    commit = int(subprocess.check_output(log, cwd=tmp_path / "served" / "app.git"))
+    assert created(repository) == told(commit)
+    assert created(f"{repository}#main:sub", "--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1") != told(commit)
+    archive = root / "a.tar"
+    archive.write_bytes(packed({"Dockerfile": "FROM scratch\nCOPY f /\n", "f": "F"}, f=1_234_567_890))
+    os.utime(archive, (1_400_000_000, 1_400_000_000))
+    assert created(f"{url}/a.tar") == told(1_400_000_000)
+    assert created("-", input=archive.read_bytes()) == told(1_234_567_890)
+    local = folder(tmp_path / "c", {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+    assert created(local) == told(315_532_800)
+    in_file = "ARG SOURCE_DATE_EPOCH=context\nFROM scratch\nCOPY f /\n"
+    archive.write_bytes(packed({"Dockerfile": in_file, "f": "F"}, f=1_234_567_890))
+    assert created("-", "--label", "a=b", input=archive.read_bytes()) == told(1_234_567_890)
+    named = ("--build-arg", "SOURCE_DATE_EPOCH=repo", "--build-context", f"repo={repository}")
+    assert created(local, *named) == told(commit)
+    stage = f"FROM scratch AS repo\nADD {repository} /\nFROM scratch\nCOPY Dockerfile /\n"
+    (local / "Dockerfile").write_text(stage)
+    assert created(local, "--build-arg", "SOURCE_DATE_EPOCH=repo") == told(commit)
 
 
 def test_urls_as_context(pybuild, tmp_path, site):
