@@ -42,6 +42,7 @@ class FarSide:
         self.knows_referrers = True
         self.says_length = True
         self.password = None
+        self.elsewhere = ""
         self.server = None
 
     @property
@@ -124,6 +125,8 @@ class FarSide:
     async def blob(self, request):
         await self.admit(request)
         name, digest = request.match_info["name"], request.match_info["digest"]
+        if self.elsewhere:
+            raise web.HTTPTemporaryRedirect(f"{self.elsewhere}/v2/{name}/blobs/{digest}?signed=yes")
         raw = self.blobs.get((name, digest))
         if raw is None:
             return web.json_response({"errors": [{"code": "BLOB_UNKNOWN"}]}, status=404)

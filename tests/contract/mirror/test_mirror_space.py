@@ -19,7 +19,7 @@ from registry.server.rights import Rule
 from registry.server.store.filesystem import FilesystemStore
 from registry.server.store.memory import MemoryStore
 from registry.upstreams import upstreams
-from tests.contract.mirror.farside import damage, digest_of, settled, until
+from tests.contract.mirror.farside import FarSide, damage, digest_of, settled, until
 
 LAYER = os.urandom(600_000)
 NAME = "docker.io/library/app"
@@ -251,3 +251,33 @@ async def test_the_page_names_the_origin(start, far):
     assert "Mirrored from" in page
     assert f"{far.url}/library/app" in page
     assert "Mirrored from" not in await (await client.get("/r/team/app")).text()
+
+
+async def test_many_upstreams(aiohttp_client, aiohttp_server, far, store):
+    """Each has its own names and credentials; blobs from elsewhere are fetched without any."""
+    other = FarSide()
+    other.server = await aiohttp_server(other.app())
+    far.password = "ann:one"
+    far.image("library/app", "1", LAYER)
+    other.image("library/app", "1", b"other")
+    other.image("team/only", "1")
+    other.blobs["library/app", digest_of(LAYER)] = LAYER
+    far.elsewhere = other.url
+    mirrors = (
+        Mirror(prefix="docker.io", upstream=far.url, username="ann", password_env="ONE", default=True),
+        Mirror(prefix="quay.io", upstream=other.url),
+    )
+    app = create_app(RegistryConfig(mirrors=mirrors), store, upstreams=upstreams({"ONE": "one"}))
+    client = await aiohttp_client(app)
+
+    first = await client.get("/v2/library/app/manifests/1?ns=docker.io")
+    second = await client.get("/v2/library/app/manifests/1?ns=quay.io")
+    assert (first.status, second.status) == (200, 200)
+    assert first.headers["Docker-Content-Digest"] != second.headers["Docker-Content-Digest"]
+    assert (await client.get("/v2/docker.io/team/only/manifests/1")).status == 404
+    assert (await client.get("/v2/quay.io/team/only/manifests/1")).status == 200
+    blob = await client.get(f"/v2/{NAME}/blobs/{digest_of(LAYER)}")
+    assert (await blob.read()) == LAYER
+    assert other.count("GET", digest_of(LAYER)) == 1
+    assert all("Authorization" not in fields for _method, _path, fields in other.asked)
+    assert any("Authorization" in fields for _method, _path, fields in far.asked)
