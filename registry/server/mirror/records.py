@@ -2,13 +2,15 @@
 When each tag of an upstream was checked last, in SQLite, so that a restart does not ask for everything again.
 
 Invariants: it only spares questions and tells tags of an upstream from those that were pushed here; without
-it every tag is asked for once more. Times are of the wall clock, and one in the future counts as long ago.
+it every tag is asked for once more, so a damaged file is made again. Times are of the wall clock, and one in
+the future counts as long ago.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -52,14 +54,16 @@ class Records:
         self.wall = wall
         self._lock = threading.Lock()
         try:
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=OFF")
-            self._database.executescript(_SCHEMA)
-        except sqlite3.Error as problem:
-            with contextlib.suppress(AttributeError):
-                self._database.close()
-            raise InvalidConfiguration(f"the records of mirrors cannot be used: {problem}") from problem
+            self._database = _open(path)
+        except sqlite3.DatabaseError as problem:
+            _LOG.warning("the records of mirrors are made again: %s", problem)
+            for name in (path, f"{path}-wal", f"{path}-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)
+            try:
+                self._database = _open(path)
+            except sqlite3.Error as again:
+                raise InvalidConfiguration(f"the records of mirrors cannot be used: {again}") from again
 
     def get(self, repository: str, tag: str) -> Record | None:
         """The record of a tag."""
@@ -96,3 +100,15 @@ class Records:
         """Release the file."""
         with self._lock:
             self._database.close()
+
+
+def _open(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=OFF")
+        database.executescript(_SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database

@@ -188,8 +188,13 @@ def test_records_of_the_future_are_old(tmp_path):
     records.close()
 
 
-def test_records_that_cannot_be_used(tmp_path):
-    """Are told at the start."""
+def test_records_that_cannot_be_used(tmp_path, caplog):
+    """Are made again, for nothing depends on them; a place for them must be there."""
     (tmp_path / "r.db").write_bytes(b"no database" * 100)
+    records = Records(str(tmp_path / "r.db"), lambda: 0.0)
+    records.put("a/b", "1", Digest.of(b"x"), "")
+    assert records.get("a/b", "1") is not None
+    records.close()
+    assert "made again" in caplog.text
     with pytest.raises(InvalidConfiguration, match="records of mirrors"):
-        Records(str(tmp_path / "r.db"), lambda: 0.0)
+        Records(str(tmp_path / "none" / "r.db"), lambda: 0.0)
