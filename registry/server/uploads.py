@@ -163,6 +163,7 @@ async def _finish(call: Call, upload: Upload, digest: Digest) -> web.StreamRespo
     state = call.state
 
     def publish() -> Identity | None:
+        upload.prepare(digest)  # before the quota is held
         try:
             with quota.taking(state.store, state.config.policies, call.repository, digest, upload.size):
                 upload.commit(digest)

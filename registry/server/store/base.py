@@ -246,6 +246,15 @@ class Upload(Protocol):
         """Release what only a running request needs (descriptors); the upload stays."""
         ...
 
+    def prepare(self, digest: Digest) -> None:
+        """
+        Do what takes long of a `commit` that follows; it may be left out.
+
+        Raises:
+            VerificationFailed, StorageFull: as with `commit`.
+        """
+        ...
+
     def commit(self, digest: Digest) -> None:
         """
         Publish the blob in the repository and end the upload.

@@ -9,6 +9,7 @@ where others write to the bucket as well, the bucket is asked for what the index
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 import uuid
@@ -58,6 +59,7 @@ class BucketBlobs:
         self._marked = marked
         self._is_shared = is_shared
         self._locks = [threading.RLock() for _ in range(_STRIPES)]
+        self._sending = [threading.Lock() for _ in range(_STRIPES)]
         self.left: set[tuple[str, Digest]] | None = None
         """While the index catches up: what repositories lost meanwhile."""
 
@@ -171,14 +173,20 @@ class BucketBlobs:
             name = f"{digest.algorithm}-{digest.hex[:64]}-{uuid.uuid4().hex}"
             self._bucket.move(keys.content(digest), f"quarantine/{name}")
 
-    def adopt(self, repository: str, digest: Digest, path: str) -> None:
-        """Send a file, whose bytes were verified, to the bucket, give it to the repository, and remove it."""
-        with storage_errors(), open(path, "rb", buffering=0) as file:
-            size = file.seek(0, 2)
-        with self.lock(digest):
+    def send(self, digest: Digest, path: str) -> None:
+        """Let the bucket have the bytes of a file, which were verified."""
+        size = _size(path)
+        # Another lock than for changes, because this may take minutes.
+        with self._sending[int(digest.hex[:4], 16) % _STRIPES]:
             # The same size under the same digest: damage is for verifying reads and scrubs to find.
             if self.content_size(digest) != size:
                 self._bucket.write_blocks(keys.content(digest), _verified(path, digest), size)
+
+    def adopt(self, repository: str, digest: Digest, path: str) -> None:
+        """Give a file, whose bytes were verified, to the repository, and remove it here."""
+        size = _size(path)
+        with self.lock(digest):
+            self.send(digest, path)  # a purge may have taken what was sent before
             self._add_holder(repository, digest, size)
         directory, _, name = path.rpartition("/")
         with storage_errors():
@@ -207,6 +215,11 @@ class BucketBlobs:
         # A collection may have decided on the blob before it was pushed again.
         self._leases.release([(repository, digest)])
         self._leases.touch(repository, digest)
+
+
+def _size(path: str) -> int:
+    with storage_errors():
+        return os.stat(path, follow_symlinks=False).st_size
 
 
 def _verified(path: str, digest: Digest) -> Iterator[bytes]:

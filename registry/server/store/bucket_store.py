@@ -101,7 +101,7 @@ class BucketStore(IndexedStore):
         with storage_errors():
             for name in ("uploads", "incoming"):
                 os.makedirs(f"{state}/{name}", mode=0o755, exist_ok=True)
-        self.uploads = FileUploads(f"{state}/uploads", self.blobs.adopt, clock)
+        self.uploads = FileUploads(f"{state}/uploads", self.blobs.adopt, clock, send=self.blobs.send)
 
     def rebuild(self) -> None:
         """Make the index again from the objects."""

@@ -27,6 +27,11 @@ _BLOCK = 1024 * 1024
 _VECTOR_LIMIT = 512  # well below IOV_MAX
 
 Publish = Callable[[str, Digest, str], None]
+Send = Callable[[Digest, str], None]
+
+
+def _stays(_digest: Digest, _path: str) -> None:
+    """The file is moved when it is published."""
 
 
 class FileUpload:
@@ -36,6 +41,7 @@ class FileUpload:
         self._owner = owner
         self._descriptor = -1
         self._hasher: Hasher | None = None
+        self._prepared: Digest | None = None
         self._algorithm = algorithm
         self.repository = repository
         self.identifier = identifier
@@ -79,6 +85,7 @@ class FileUpload:
 
     def _append(self, parts: Sequence[bytes]) -> None:
         self._open()
+        self._prepared = None
         wanted = sum(map(len, parts))
         if self._hasher is not None:
             for part in parts:
@@ -103,6 +110,7 @@ class FileUpload:
         with storage_errors():
             self._open()
             os.ftruncate(self._descriptor, size)
+        self._prepared = None
         if size != self.size:
             self._hasher = None
         self.size = size
@@ -114,13 +122,24 @@ class FileUpload:
             self._descriptor = -1
         self.used = self._owner.clock()
 
-    def commit(self, digest: Digest) -> None:
-        """Verify, flush, publish."""
+    def prepare(self, digest: Digest) -> None:
+        """Verify, flush, and send the bytes to where they will be if that is elsewhere."""
         try:
             with storage_errors():
                 self._open()
                 self._verify(digest)
                 os.fsync(self._descriptor)
+            self._owner.send(digest, self.path)
+        except (VerificationFailed, StorageFull):
+            self.discard()
+            raise
+        self._prepared = digest
+
+    def commit(self, digest: Digest) -> None:
+        """Prepare, publish."""
+        if self._prepared != digest:
+            self.prepare(digest)
+        try:
             self._owner.publish(self.repository, digest, self.path)
         except (VerificationFailed, StorageFull):
             self.discard()
@@ -154,12 +173,16 @@ class FileUploads(Sessions[FileUpload]):
         directory: where the uploads are; it exists.
         publish: takes a repository, a digest and a file with its verified and flushed bytes.
         clock: seconds that never jump.
+        send: takes a digest and such a file a while before, and leaves it.
     """
 
-    def __init__(self, directory: str, publish: Publish, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, directory: str, publish: Publish, clock: Callable[[], float], *, send: Send = _stays
+    ) -> None:
         super().__init__(clock)
         self.directory = directory
         self.publish = publish
+        self.send = send
         self._find_earlier()
 
     def _find_earlier(self) -> None:

@@ -71,3 +71,22 @@ def test_idle_uploads_expire(store, clock):
     young.pause()
     clock.now += 40
     assert store.uploads.expire(50) == 0
+
+
+def test_preparing_publishes_nothing(store):
+    """It does the long part of a commit, may be done for nothing, and holds for the bytes that were there."""
+    upload = store.uploads.create("a")
+    upload.write([DATA])
+    upload.prepare(D)
+    assert store.blobs.stat("a", D) is None
+    assert list(store.blobs.holders(D)) == []
+    upload.write([b" and more"])
+    longer = Digest.of(DATA + b" and more")
+    with pytest.raises(VerificationFailed):
+        upload.commit(D)
+    again = store.uploads.create("a")
+    again.write([DATA, b" and more"])
+    again.prepare(longer)
+    again.commit(longer)
+    assert read(store, "a", longer) == DATA + b" and more"
+    assert store.blobs.stat("a", D) is None
