@@ -43,7 +43,7 @@ def test_metadata(base, build):
 
 
 def test_linked_copy(base, build, registry):
-    """COPY --link needs nothing of the base, and pushing it back to where the base lies moves no layer of it."""
+    """COPY --link needs nothing of the base, nor does pushing it back to where the base lies."""
     pushed = f"{registry.name}/app:1"
     assert not build(f"FROM {base[0]}\nCOPY --link file /data/\nENV A=1\n", "-t", pushed, "--push")
     layers = json.loads(registry.get("/v2/app/manifests/1"))["layers"]
@@ -73,7 +73,9 @@ def test_cached_steps(base, build):
 def test_stages_that_nobody_needs(base, build):
     """A base of a stage that is not needed is not even asked for."""
     unreachable = "127.0.0.1:1/nothing:1"
-    dockerfile = f"FROM {unreachable} AS never\nFROM {base[0]} AS tools\nRUN true\nFROM scratch\nCOPY file /\n"
+    dockerfile = (
+        f"FROM {unreachable} AS never\nFROM {base[0]} AS tools\nRUN true\nFROM scratch\nCOPY file /\n"
+    )
     assert not build(dockerfile, "-t", "app")
     assert "nothing:1" not in build.output
 
