@@ -34,15 +34,14 @@ KIND = "application/vnd.oci.image.manifest.v1+json"
 
 
 @contextlib.contextmanager
-def process(root, **settings):
+def process(root, stderr=None, **settings):
     """A server with two workers, and its URL."""
     import pickle
 
     fields = {"root": str(root), "port": 0, "workers": 2, "drain_seconds": 5.0} | settings
     config = pickle.dumps(RegistryConfig(**fields)).hex()
-    child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, config], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", PROGRAM, config]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         yield child, child.stdout.readline().strip()
     finally:
@@ -518,3 +517,46 @@ def test_words_of_the_shared_memory():
     assert not one.use(7, 3.0)
     assert other.used(7) == 5.0
     os.close(one.descriptor)
+
+
+def test_passwords_and_the_log_of_all_workers(tmp_path):
+    """A password that is added counts in both, and both write lines of JSON."""
+    import base64
+
+    import bcrypt
+
+    from registry.server.config import BasicAuth
+
+    def write(*names):
+        lines = [f"{name}:{bcrypt.hashpw(b'pw', bcrypt.gensalt(4)).decode()}" for name in names]
+        (tmp_path / "new").write_text("\n".join(lines))
+        (tmp_path / "new").rename(tmp_path / "users")
+
+    def status(client, name):
+        code = base64.b64encode(f"{name}:pw".encode()).decode()
+        return client("GET", "/v2/", Authorization=f"Basic {code}")[0]
+
+    write("ann")
+    root = str(tmp_path / "root")
+    auth = BasicAuth(htpasswd=str(tmp_path / "users"))
+    with (
+        (tmp_path / "log").open("w") as log,
+        process(root, stderr=log, auth=auth, access_log="json") as (_child, url),
+    ):
+        pids = pids_of(root)
+        clients = {}
+        while len(clients) < 2:
+            client = Client(url)
+            assert status(client, "ann") == 200
+            if clients.setdefault(worker_of(client.connection, pids), client) is not client:
+                client.connection.close()
+        assert [status(client, "bob") for client in clients.values()] == [401, 401]
+        write("ann", "bob")
+        deadline = time.monotonic() + 20
+        while [status(client, "bob") for client in clients.values()] != [200, 200]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        for client in clients.values():
+            client.connection.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {(line["user"], line["status"]) for line in lines} >= {("ann", 200), ("bob", 200), ("", 401)}
