@@ -85,6 +85,8 @@ class _OneServer:
     def _forget(self, repository: str, keys: Sequence[Key]) -> None:
         with self._state.metadata.change(repository, blobs=True):
             self._store.leases.release(keys)
+        for _repository, digest in keys:  # what is gone needs no place in the record
+            self._state.verified.remove(digest)
 
     def damaged(self, digest: Digest) -> None:
         """Its next reader must verify it."""
