@@ -136,7 +136,7 @@ async def _close_silent(runner: web.AppRunner, state: ServerState, seconds: floa
         seen = {connection: seen.get(connection, now) for connection in connections}
         for connection in connections:
             silent = connection.transport not in state.greeted
-            if silent and now - seen[connection] >= seconds:
+            if silent and now - seen[connection] >= seconds * 3 / 4:  # it may be a quarter older
                 connection.force_close()
 
 

@@ -6,9 +6,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
+from registry.server.scrub import Scrubber
 from registry.server.store.filesystem import FilesystemStore
 from tests.contract.faults.model import DEBIAN, Conversation, Dialect
-from tests.contract.faults.stores import assert_sound
+from tests.contract.faults.stores import findings
 from tests.contract.registry_client.machines import docker_registry
 
 
@@ -39,14 +40,16 @@ def test_conversations_follow_the_model(tmp_path, kind, conversations, figure):
         requests = converse(url, Dialect(), conversations)
     if root:
         store = FilesystemStore(root)
-        assert_sound(store)
+        # Blobs may be deleted while manifests refer to them.
+        assert [item for item in findings(store) if "which is not here" not in item.problem] == []
+        assert Scrubber(store).scrub().damaged == {}
         store.close()
     assert requests > 20 * conversations
     figure(24, f"{kind}: {conversations} conversations, {requests} requests, 0 of 5xx, 0 unexpected")
 
 
 @pytest.mark.clients
-@pytest.mark.parametrize("conversations", [12, pytest.param(1000, marks=LONG)])
+@pytest.mark.parametrize("conversations", [12, pytest.param(300, marks=LONG)])
 def test_the_model_holds_for_another_registry(tmp_path, conversations, figure):
     """Debian's docker-registry follows it but for the reviewed differences: the model is no invention."""
     with docker_registry(tmp_path) as name:
