@@ -61,7 +61,7 @@ def everything(store):
     return seen
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("filesystem", 25), ("bucket", 40), ("s3", 4)])
+@pytest.mark.parametrize(("kind", "examples"), [("filesystem", 20), ("bucket", 25), ("s3", 3)])
 def test_a_storage_behaves_like_memory(tmp_path_factory, opened_by_kind, kind, examples):
     """After any history both give the same results and hold the same content, also after a restart."""
 
