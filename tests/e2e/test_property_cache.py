@@ -50,7 +50,8 @@ LINES = st.one_of(
             'RUN echo "$A-$B" >> /log',
             "RUN mkdir -p z && ls / > z/list",
             "RUN rm -rf /o /h; mkdir /l 2>/dev/null; ln -s b /l/m || true",
-            "RUN find / -xdev -type f -newer /bin/sh 2>/dev/null | sort | head -50 > /found",
+            # The list is complete before its file is made: commands here must give the same every time.
+            'RUN l=$(find / -xdev -type f -newer /bin/sh 2>/dev/null | sort); echo "$l" > /found',
             "RUN --mount=target=/ctx cat /ctx/* > /seen 2>/dev/null || true",
             "LABEL l=$A",
             "USER 1000",
