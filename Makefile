@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 APT_RUN = python3-venv busybox-static mmdebstrap uidmap
 APT_TEST = $(APT_RUN) buildah podman skopeo umoci docker.io docker-registry runc crun iptables nftables \
 	iproute2 netavark containernetworking-plugins fuse-overlayfs attr libcap2-bin git slirp4netns chromium \
-	openssh-client openssl passwd pigz zstd xz-utils bzip2 curl gcc libc6-dev
+	openssh-client openssl passwd pigz qemu-user-static zstd xz-utils bzip2 curl gcc libc6-dev
 
 .PHONY: demo test clean packages-run packages-test
 
@@ -17,7 +17,7 @@ demo: packages-run $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/demo.py
 
 test: packages-test $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST)
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -17,8 +17,13 @@ def pybuild(tmp_path):
 @pytest.fixture(scope="session")
 def archives(tmp_path_factory):
     """The folder that keeps the archives of base images for all tests of a run."""
-    folder = os.environ.get("PYBUILD_TEST_BASES")
-    return Path(folder) if folder else tmp_path_factory.mktemp("bases")
+    if folder := os.environ.get("PYBUILD_TEST_BASES"):
+        return Path(folder)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return tmp_path_factory.mktemp("bases")
+    bases = tmp_path_factory.getbasetemp().parent / "bases"  # of all processes of this run
+    bases.mkdir(exist_ok=True)
+    return bases
 
 
 @pytest.fixture

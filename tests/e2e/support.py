@@ -5,6 +5,7 @@ What is missing on a machine skips a test with the reason, unless PYBUILD_REQUIR
 integration does): then it fails.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -103,19 +104,21 @@ def make_base(kind, pybuild, archives, name=None):
     """Import a base image into the store by the script that users run."""
     need({"busybox": "busybox", "debian": "mmdebstrap"}[kind])
     script = ROOT / "testdata" / "bases" / "make-base"
-    subprocess.run(
-        [script, kind, *([name] if name else [])],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={
-            **os.environ,
-            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin:/bin",
-            "BASES": str(archives),
-            "PYBUILD": f"{pybuild.python} -m builder",
-            "PYTHONPATH": str(ROOT),
-            "PYBUILD_ROOT": str(pybuild.root),
-        },
-    )
+    with open(archives / f"{kind}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it is made once, by whichever process comes first
+        subprocess.run(
+            [script, kind, *([name] if name else [])],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={
+                **os.environ,
+                "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin:/bin",
+                "BASES": str(archives),
+                "PYBUILD": f"{pybuild.python} -m builder",
+                "PYTHONPATH": str(ROOT),
+                "PYBUILD_ROOT": str(pybuild.root),
+            },
+        )
 
 
 @dataclass
