@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from oci_image.config import RunConfig
 from oci_image.image import Image
+from runtime.control import Control, ExitStatus
 from runtime.mounts import Bind, Mount
 from runtime.network import choose_network
-from runtime.sandbox import Control, ExitStatus
 from runtime.spec import Limits, NetworkMode, SandboxSpec
 
 from .errors import InvalidOption

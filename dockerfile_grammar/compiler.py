@@ -15,7 +15,7 @@ import lark
 from lark.load_grammar import Grammar, load_grammar
 from lark.parsers.lalr_analysis import Shift
 
-from .grammar import GRAMMAR, TABLES, with_escape
+from .grammarfiles import GRAMMAR, TABLES, with_escape
 
 _IGNORED = ("BLANKS", "DANGLING_ESCAPE")
 

@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from .errors import SyntaxProblem
-from .golang import SPACE_CLASS
-
-GRAMMAR = os.path.join(os.path.dirname(__file__), "dockerfile.lark")
-TABLES = os.path.join(os.path.dirname(__file__), "dockerfile.tables.json")
+from .grammarfiles import GRAMMAR, TABLES, with_escape
 
 # Most rules take any text, and what is wrong with it is said where the instruction is built.
 _MISFITS = {"from": "FROM requires either one or three arguments"}
@@ -123,13 +119,6 @@ class _Parser:
             parts = (f"(?P<{name}>{regex})" for name, regex in self._terminals if name in taken)
             scanner = self._scanners[state] = re.compile("|".join(parts))
         return scanner
-
-
-def with_escape(regex: str, escape: str) -> str:
-    """A regular expression of the grammar with what is put into it: white space, and the escape character."""
-    if escape == "`":
-        regex = regex.replace(r"\\", "`")
-    return regex.replace(r"\s", SPACE_CLASS)
 
 
 @cache

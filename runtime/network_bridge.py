@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import Any
 
-from .network import BRIDGE, choose_subnet, default_device, find_bridge, interface_mtu, used_networks
+from .bridge import BRIDGE, choose_subnet, default_device, find_bridge, interface_mtu, used_networks
 
 TABLE = "pybuild"
 _ACCEPT, _DROP = 1, 0

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from . import cgroups, network, seccomp, userns
 from . import syscalls as sc
+from .bridge import BRIDGE, find_bridge
 from .namespaces import current_id_map
 from .rootmount import Scratch, SetupProblem, filesystem, overlay
 
@@ -199,8 +200,8 @@ def _private_network() -> Capability:
     if not network.may_make_private(current_id_map()):
         remedy = "run as root; as an ordinary user sandboxes use the machine's network"
         return Capability(name="private network", ok=False, detail="needs root", remedy=remedy)
-    bridge = network.find_bridge()
-    detail = f"{network.BRIDGE} with {bridge.network}" if bridge else "possible; made when first used"
+    bridge = find_bridge()
+    detail = f"{BRIDGE} with {bridge.network}" if bridge else "possible; made when first used"
     return Capability(name="private network", ok=True, detail=detail)
 
 
@@ -215,7 +216,7 @@ def _forwarding() -> Capability:
         return Capability(name="forwarding", ok=True, detail="dropped by policy, with rules for the bridge")
     return Capability(
         name="forwarding",
-        ok=network.find_bridge() is None,
+        ok=find_bridge() is None,
         detail="the FORWARD chain drops by policy (Docker sets that)",
-        remedy=f"iptables -I FORWARD -i {network.BRIDGE} -j ACCEPT; made when the bridge is first used",
+        remedy=f"iptables -I FORWARD -i {BRIDGE} -j ACCEPT; made when the bridge is first used",
     )

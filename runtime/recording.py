@@ -13,8 +13,8 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .control import STDERR, STDOUT, Control, ExitStatus
 from .errors import ProgramNotFound, SandboxError
-from .sandbox import STDERR, STDOUT, Control, ExitStatus
 from .spec import DirectoryRoot, SandboxSpec
 
 if TYPE_CHECKING:

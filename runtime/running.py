@@ -15,13 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 from . import cgroups, network, plan, stubs, surroundings
+from .control import STDERR, STDOUT, Control, ExitStatus
 from .errors import ProgramNotFound, SandboxError, UnknownUser
 from .launcher import Launcher
 from .messages import receive
 from .namespaces import current_id_map
 from .pump import Pump, feed
 from .refusals import explain
-from .sandbox import STDERR, STDOUT, Control, ExitStatus
 from .spec import NetworkMode, OverlayRoot, SandboxSpec
 
 _CLD_EXITED = 1

@@ -1,5 +1,5 @@
 """
-The sandbox as its users see it: a protocol, what comes back, and the implementation for Linux.
+The sandbox as its users see it: a protocol, and the implementation for Linux.
 
 `run` is asynchronous because it waits for a process; nothing else is. Everything a sandbox makes (process,
 mounts, control groups, addresses, stubs) is gone when `run` returns, raises or is cancelled.
@@ -7,65 +7,19 @@ mounts, control groups, addresses, stubs) is gone when `run` returns, raises or 
 
 from __future__ import annotations
 
-import signal
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, Self
 
+from .control import Control
 from .errors import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from .control import ExitStatus
     from .launcher import Launcher
     from .spec import SandboxSpec
-
-STDOUT = 1
-STDERR = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExitStatus:
-    """How a program ended: by itself with `code`, or by `signal`; `oom_killed` when memory ran out."""
-
-    code: int = 0
-    signal: int = 0
-    oom_killed: bool = False
-
-    @property
-    def shell_code(self) -> int:
-        """The number a shell would report: the code, or 128 plus the signal."""
-        return 128 + self.signal if self.signal else self.code
-
-    @property
-    def ok(self) -> bool:
-        """Whether the program ended with code 0."""
-        return self.shell_code == 0
-
-
-class Control:
-    """What can be done to a running sandbox from outside; made by the caller and passed to `run`."""
-
-    def __init__(self, rows: int = 24, columns: int = 80) -> None:
-        self.size = (rows, columns)
-        self.pidfd = -1
-        self.terminal = -1
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Change the size of the terminal, now or for one that is about to be made."""
-        from .terminal import resize
-
-        self.size = (rows, columns)
-        if self.terminal >= 0:
-            with suppress(OSError):
-                resize(self.terminal, rows, columns)
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal to the program; does nothing before it runs and after it ended."""
-        if self.pidfd >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, number)
 
 
 class Sandbox(Protocol):

@@ -21,8 +21,8 @@ from oci_image.errors import NotFound
 from oci_image.image import Image
 from oci_image.platform import local_platform
 from oci_image.reference import Reference
+from runtime.control import Control, ExitStatus
 from runtime.errors import ProgramNotFound
-from runtime.sandbox import Control, ExitStatus
 
 from ..events import discard
 from ..local import LocalStore

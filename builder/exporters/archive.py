@@ -21,7 +21,7 @@ from oci_image import jsonbytes
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from oci_image.documents import Index, author_index
-from oci_image.layer.compression import parse_encoder
+from oci_image.layer.encoders import parse_encoder
 from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.write import LayerWriter
 from oci_image.reference import Reference

@@ -19,7 +19,8 @@ from oci_image.descriptor import Descriptor
 from oci_image.digest import Hasher
 from oci_image.documents import Document, Index, Manifest, author_index, author_manifest
 from oci_image.image import Image
-from oci_image.layer.compression import Encoder, compress
+from oci_image.layer.compression import compress
+from oci_image.layer.encoders import Encoder
 from oci_image.store.base import BlobStore
 from oci_image.verify import VerifyingReader
 

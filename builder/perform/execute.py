@@ -16,10 +16,10 @@ from dataclasses import replace
 
 from oci_image.image import Layer
 from oci_image.platform import local_platform
+from runtime.control import ExitStatus
 from runtime.emulation import missing_part
 from runtime.errors import ProgramNotFound, SandboxError
 from runtime.network import choose_network
-from runtime.sandbox import ExitStatus
 from runtime.spec import Limits, NetworkMode, SandboxSpec, Ulimit
 
 from ..errors import BuildError, StepFailed

@@ -1,5 +1,5 @@
 """
-Compressing and decompressing layers: the one place that imports the libraries for it, each when it is needed.
+Compressing and decompressing layers, by libraries that are loaded when they are needed.
 
 Invariants: an encoder gives the same bytes for any number of threads; reading is bounded in memory, and a
 broken stream raises `UnsafeLayer`. Governing sources: RFC 1951 and 1952, RFC 8878, OCI image-spec layer.md.
@@ -8,24 +8,14 @@ broken stream raises `UnsafeLayer`. Governing sources: RFC 1951 and 1952, RFC 88
 from __future__ import annotations
 
 import io
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from ..errors import ImageError
-from .encoders import BLOCK, DEFAULT_ENCODER, Encoder, parse_encoder
+from .codecs import deflating
+from .encoders import BLOCK, Encoder
 from .members import Decompressor, FrameReader, MemberReader, Prefixed
-
-__all__ = [
-    "DEFAULT_ENCODER",
-    "Encoder",
-    "compress",
-    "library_version",
-    "open_decompressed",
-    "parse_encoder",
-    "sniff",
-]
 
 _MAGIC = {
     "gzip": b"\x1f\x8b\x08",
@@ -95,21 +85,6 @@ def compress(source: Iterable[bytes] | BinaryIO, encoder: Encoder, *, threads: i
     return _compress_gzip(source, encoder, threads)
 
 
-def library_version(implementation: str) -> str:
-    """What an encoder id says about the library; for isal with the processor, which changes its bytes."""
-    if implementation == "zlib-ng":
-        from zlib_ng import zlib_ng
-
-        return str(zlib_ng.ZLIBNG_RUNTIME_VERSION)
-    if implementation == "isal":
-        import isal
-
-        return f"{isal.ISAL_VERSION}-{os.uname().machine}"
-    import zstandard
-
-    return ".".join(str(number) for number in zstandard.ZSTD_VERSION)
-
-
 def _open_gzip(raw: BinaryIO) -> io.RawIOBase:
     from isal import igzip_lib
 
@@ -163,7 +138,7 @@ def _compress_gzip(source: Iterable[bytes] | BinaryIO, encoder: Encoder, threads
     Each block has a compressor of its own, because one that is used again may depend on what it did before,
     and the 32 KiB in front of the block as its dictionary, which costs 0.3 % of the ratio.
     """
-    library = _zlib_ng() if encoder.implementation == "zlib-ng" else _isal()
+    library = deflating(encoder.implementation)
     checksum = size = 0
     window = b""
 
@@ -206,18 +181,6 @@ def _ordered(
             yield ahead.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _zlib_ng() -> Any:
-    from zlib_ng import zlib_ng
-
-    return zlib_ng
-
-
-def _isal() -> Any:
-    from isal import isal_zlib
-
-    return isal_zlib
 
 
 def _pieces(source: Iterable[bytes] | BinaryIO) -> Iterator[bytes]:

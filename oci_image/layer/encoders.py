@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ..errors import ImageError
 from ..mediatypes import layer_type
+from .codecs import library_version
 
 BLOCK = 512 * 1024
 """Bytes of input that one thread compresses at once with a gzip encoder; part of the encoder id."""
@@ -43,8 +44,6 @@ class Encoder:
     @property
     def id(self) -> str:
         """All that the bytes depend on, also the library's version: the key of remembered results."""
-        from .compression import library_version
-
         if self.kind == "none":
             return "none"
         parts = [self.implementation, library_version(self.implementation), f"l{self.level}"]

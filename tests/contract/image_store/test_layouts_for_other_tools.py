@@ -16,7 +16,8 @@ from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from oci_image.documents import Index, Manifest, author_config, author_index, author_manifest, describe
 from oci_image.image import Image
-from oci_image.layer.compression import compress, parse_encoder
+from oci_image.layer.compression import compress
+from oci_image.layer.encoders import parse_encoder
 from oci_image.platform import Platform
 from oci_image.store.layout import LayoutBlobStore, LayoutTagStore
 from oci_image.verify import check_image

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.sandbox import ExitStatus, Sandbox
+from runtime.control import ExitStatus
+from runtime.sandbox import Sandbox
 from runtime.spec import DirectoryRoot, OverlayRoot, SandboxSpec
 
 APPLETS = """

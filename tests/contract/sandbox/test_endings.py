@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.control import Control
 from runtime.errors import SandboxError
-from runtime.sandbox import Control, LinuxSandbox
+from runtime.sandbox import LinuxSandbox
 from runtime.spec import Limits, NetworkMode
 from tests.contract.sandbox.lab import (
     REPOSITORY,

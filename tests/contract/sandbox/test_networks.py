@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from runtime import network
+from runtime.bridge import BRIDGE, Bridge
 from runtime.sandbox import LinuxSandbox
 from runtime.spec import NetworkMode
 from tests.contract.sandbox.lab import (
@@ -40,7 +41,7 @@ async def test_no_network_has_only_loopback(linux: LinuxSandbox, lab: Lab) -> No
 async def test_host_network(linux: LinuxSandbox, lab: Lab) -> None:
     """`host` shares the machine's interfaces."""
     result = await shell(linux, lab, "ls /sys/class/net", network=NetworkMode.HOST)
-    assert set(os.listdir("/sys/class/net")) >= set(result.out.split()) - {network.BRIDGE}
+    assert set(os.listdir("/sys/class/net")) >= set(result.out.split()) - {BRIDGE}
     assert "lo" in result.out.split()
 
 
@@ -69,14 +70,12 @@ class Server:
 
 
 @pytest.fixture
-def bridge(linux: LinuxSandbox) -> network.Bridge:
+def bridge(linux: LinuxSandbox) -> Bridge:
     need(network.may_make_private(network.current_id_map()), "a private network needs root")
     return network.ensure_bridge(linux._state_directory)
 
 
-async def test_private_network_reaches_the_host(
-    linux: LinuxSandbox, lab: Lab, bridge: network.Bridge
-) -> None:
+async def test_private_network_reaches_the_host(linux: LinuxSandbox, lab: Lab, bridge: Bridge) -> None:
     """A sandbox gets an address, a route, and reaches a server on the bridge's address."""
     server = Server(bridge.gateway)
     try:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.control import Control, ExitStatus
 from runtime.errors import ProgramNotFound
-from runtime.sandbox import Control, ExitStatus, LinuxSandbox
+from runtime.sandbox import LinuxSandbox
 from tests.contract.sandbox.lab import (
     Lab,
     run,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.control import Control, ExitStatus
 from runtime.errors import ProgramNotFound
-from runtime.sandbox import Control, ExitStatus, Sandbox
+from runtime.sandbox import Sandbox
 from tests.contract.sandbox.lab import (
     Lab,
     directory_spec,

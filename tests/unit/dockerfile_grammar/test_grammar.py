@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockerfile_grammar import compiler, grammar
+from dockerfile_grammar import compiler, grammar, grammarfiles
 from dockerfile_grammar.errors import SyntaxProblem
 from dockerfile_grammar.instructions import INSTRUCTIONS
 
@@ -22,7 +22,7 @@ ESCAPES = ("\\", "`")
 @cache
 def loaded():
     """The grammar as lark reads it."""
-    return compiler.load(Path(grammar.GRAMMAR).read_bytes())
+    return compiler.load(Path(grammarfiles.GRAMMAR).read_bytes())
 
 
 @cache
@@ -54,9 +54,9 @@ def by_us(rule, text, escape):
 
 def test_the_tables_are_those_of_the_grammar():
     """After a change of the grammar its tables are made again: python -m dockerfile_grammar.compiler."""
-    made = compiler.compile_grammar(Path(grammar.GRAMMAR).read_bytes())
+    made = compiler.compile_grammar(Path(grammarfiles.GRAMMAR).read_bytes())
 
-    assert Path(grammar.TABLES).read_text() == compiler.encode(made)
+    assert Path(grammarfiles.TABLES).read_text() == compiler.encode(made)
     assert grammar.tables() == json.loads(compiler.encode(made))
 
 

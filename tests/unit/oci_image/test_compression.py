@@ -24,15 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oci_image.errors import ImageError, UnsafeLayer
-from oci_image.layer.compression import (
-    DEFAULT_ENCODER,
-    Encoder,
-    compress,
-    library_version,
-    open_decompressed,
-    parse_encoder,
-    sniff,
-)
+from oci_image.layer.codecs import library_version
+from oci_image.layer.compression import compress, open_decompressed, sniff
+from oci_image.layer.encoders import DEFAULT_ENCODER, Encoder, parse_encoder
 
 BLOCK = 512 * 1024
 ENCODERS = [
@@ -485,7 +479,8 @@ def test_libraries_load_when_they_are_needed():
     """Naming an encoder loads none of the libraries."""
     program = (
         "import sys\n"
-        "from oci_image.layer.compression import parse_encoder, sniff\n"
+        "from oci_image.layer.compression import sniff\n"
+        "from oci_image.layer.encoders import parse_encoder\n"
         "parse_encoder('zstd'); sniff(b'')\n"
         "heavy = {'zstandard', 'isal', 'zlib_ng', 'concurrent.futures', 'bz2', 'lzma'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

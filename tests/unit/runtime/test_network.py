@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import network
+from runtime.bridge import Bridge, choose_subnet, default_device, used_networks
 from runtime.errors import NotPermitted, SandboxError
 from runtime.namespaces import IdMap
 from runtime.spec import NetworkMode
@@ -25,27 +26,27 @@ USER = IdMap(kind="subid", size=65537, groups=65537, setgroups=True)
 
 def test_routes_are_read() -> None:
     """Addresses of /proc/net/route are little endian; the default route is no network in use."""
-    assert network.used_networks(ROUTES) == [
+    assert used_networks(ROUTES) == [
         ipaddress.IPv4Network("192.0.2.0/24"),
         ipaddress.IPv4Network("10.201.0.0/16"),
     ]
-    assert network.default_device(ROUTES) == "eth0"
-    assert network.default_device("") == ""
+    assert default_device(ROUTES) == "eth0"
+    assert default_device("") == ""
 
 
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20))
 def test_subnet_avoids_what_is_used(numbers: list[int]) -> None:
     """The subnet chosen overlaps no route."""
     used = [ipaddress.IPv4Network((0x0A000000 | number << 8, 24)) for number in numbers]
-    chosen = network.choose_subnet(used)
+    chosen = choose_subnet(used)
     assert not any(chosen.overlaps(other) for other in used)
 
 
 def test_subnet_of_a_busy_machine() -> None:
     """10.201 in use moves on to the next; everything in use is an error with a way out."""
-    assert network.choose_subnet(network.used_networks(ROUTES)) == ipaddress.IPv4Network("10.202.0.0/22")
+    assert choose_subnet(used_networks(ROUTES)) == ipaddress.IPv4Network("10.202.0.0/22")
     with pytest.raises(SandboxError) as caught:
-        network.choose_subnet([ipaddress.IPv4Network("0.0.0.0/0")])
+        choose_subnet([ipaddress.IPv4Network("0.0.0.0/0")])
     assert caught.value.hint
 
 
@@ -60,9 +61,9 @@ def test_choice_of_an_ordinary_user() -> None:
     assert caught.value.remedy
 
 
-def bridge(prefix: int = 22) -> network.Bridge:
+def bridge(prefix: int = 22) -> Bridge:
     subnet = ipaddress.IPv4Network(f"10.201.0.0/{prefix}")
-    return network.Bridge(interface=7, network=subnet, gateway="10.201.0.1", mtu=1400)
+    return Bridge(interface=7, network=subnet, gateway="10.201.0.1", mtu=1400)
 
 
 def test_leases_differ_and_return_late(tmp_path: Path) -> None:
@@ -95,9 +96,9 @@ def test_leases_run_out_and_come_back(tmp_path: Path) -> None:
 def test_leases_end_with_their_process(tmp_path: Path) -> None:
     """A holder that dies without a word leaves nothing to clean."""
     code = (
-        "import ipaddress, os\nfrom runtime import network\n"
+        "import ipaddress, os\nfrom runtime import network\nfrom runtime.bridge import Bridge\n"
         "net = ipaddress.IPv4Network('10.201.0.0/30')\n"
-        "b = network.Bridge(interface=7, network=net, gateway='10.201.0.1', mtu=1400)\n"
+        "b = Bridge(interface=7, network=net, gateway='10.201.0.1', mtu=1400)\n"
         f"lease = network.lease(b, {str(tmp_path)!r})\nprint(lease.address, flush=True)\nos._exit(1)\n"
     )
     root = Path(__file__).parents[3]
