@@ -14,8 +14,9 @@ from types import TracebackType
 
 from ..errors import RegistryError
 from .config import RegistryConfig
+from .listening import listening
 from .mirror.upstream import OpenUpstream
-from .serve import listening, open_store
+from .opening import open_store
 from .store.base import RegistryStore
 
 _START_SECONDS = 30.0

@@ -1,15 +1,31 @@
 """
-Opening what the settings name as the root of a registry: a directory or a bucket.
+Opening what the settings name as the root of a registry: memory, a directory or a bucket.
 
 Invariant: the state of a bucket for which the settings name no directory is gone when the storage is closed.
 """
 
 from __future__ import annotations
 
-import tempfile
+from typing import TYPE_CHECKING
 
 from .config import RegistryConfig
-from .store.indexed import IndexedStore
+from .store.base import RegistryStore
+from .store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from .store.indexed import IndexedStore
+
+
+def open_store(config: RegistryConfig) -> RegistryStore:
+    """
+    The store that the settings ask for.
+
+    Raises:
+        InvalidConfiguration: the directory cannot be used, or another registry uses it.
+    """
+    if not config.root:
+        return MemoryStore()
+    return open_indexed(config)
 
 
 def open_indexed(config: RegistryConfig) -> IndexedStore:
@@ -35,6 +51,8 @@ def open_indexed(config: RegistryConfig) -> IndexedStore:
     bucket = open_bucket(config.root, settings)
     if config.state:
         return BucketStore(bucket, config.root, config.state, refresh=config.bucket_refresh)
+    import tempfile  # none of the others needs it
+
     fleeting = tempfile.TemporaryDirectory(prefix="pybuild-registry-")
     return BucketStore(
         bucket, config.root, fleeting.name, refresh=config.bucket_refresh, closed=fleeting.cleanup

@@ -56,7 +56,8 @@ def main(arguments: list[str]) -> int:
     )
     load_storage(config.root)
     loading.join()
-    from registry.server.serve import serve, verify
+    from registry.server.listening import verify
+    from registry.server.serve import serve
 
     config = located(config, os.environ, Settings.read().root)
     if args.verify:

@@ -22,7 +22,7 @@ from .. import accesslog
 from ..belongings import Belongings
 from ..config import RegistryConfig
 from ..control import Message
-from ..serve import listening
+from ..listening import listening
 from ..state import ServerState
 from ..store.steady import SteadyClock, boot_identifier
 from .crew import Spec

@@ -8,8 +8,8 @@ import pytest
 from oci_image.digest import Digest
 from registry.errors import InvalidConfiguration, StorageUnavailable
 from registry.server.config import RegistryConfig
+from registry.server.listening import listening
 from registry.server.opening import open_indexed
-from registry.server.serve import listening
 from registry.server.store.bucket_opening import BucketSettings, open_bucket
 from tests.contract.repository_store.gate import Gate
 from tests.contract.repository_store.storing import DATA, D, manifest, push, read

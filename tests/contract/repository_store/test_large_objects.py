@@ -9,7 +9,7 @@ import pytest
 from oci_image.digest import Digest, Hasher
 from oci_image.errors import VerificationFailed
 from registry.server.config import RegistryConfig
-from registry.server.serve import listening
+from registry.server.listening import listening
 from registry.server.store.bucket import PART
 from registry.server.store.bucket_reader import ObjectReader
 from tests.contract.repository_store.storing import DATA, D, push

@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 
 from registry.server.config import RegistryConfig
+from registry.server.listening import listening
 from registry.server.opening import open_indexed
-from registry.server.serve import listening
 from registry.server.store import bucket_layout as keys
 from registry.server.store.base import ConditionFailed, TagCondition
 from tests.contract.repository_store.storing import D, manifest, push, read

@@ -15,8 +15,8 @@ from registry.errors import InvalidConfiguration
 from registry.server import tls
 from registry.server.certificates import read
 from registry.server.config import RegistryConfig, TlsFiles
+from registry.server.listening import listening
 from registry.server.rights import Principal, Rule
-from registry.server.serve import listening
 from registry.server.store.memory import MemoryStore
 
 

@@ -6,7 +6,7 @@ import logging
 from oci_image.digest import Digest
 from registry.protocol import headers
 from registry.server.config import RegistryConfig
-from registry.server.serve import listening
+from registry.server.listening import listening
 from registry.server.store.memory import MemoryStore
 
 

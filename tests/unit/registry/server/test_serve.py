@@ -21,7 +21,7 @@ from oci_image.digest import Digest
 from registry.errors import InvalidConfiguration
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
-from registry.server.serve import listening
+from registry.server.listening import listening
 from registry.server.store.filesystem import FilesystemStore
 from registry.server.store.memory import MemoryStore
 

@@ -13,7 +13,8 @@ from registry.server.configfile import load
 config = load(flags={("storage", "memory"): True, ("server", "listen"): "127.0.0.1:0"})
 load_storage(config.root)
 loading.join()
-from registry.server.serve import listening, open_store
+from registry.server.listening import listening
+from registry.server.opening import open_store
 
 async def main():
     async with listening(config, open_store(config)) as url:

@@ -10,7 +10,7 @@ from oci_image.digest import Digest
 from registry.errors import InvalidConfiguration
 from registry.server import tls
 from registry.server.config import RegistryConfig, TlsFiles
-from registry.server.serve import listening
+from registry.server.listening import listening
 from registry.server.store.filesystem import FilesystemStore
 
 
