@@ -65,6 +65,7 @@ class Administration:
             {
                 "kind": item.kind,
                 "repository": item.repository,
+                "tag": item.tag,
                 "digest": str(item.digest),
                 "size": item.size,
                 "reason": item.reason,

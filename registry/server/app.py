@@ -130,12 +130,12 @@ def create_app(
     app = web.Application(middlewares=[answer_errors])
     app[STATE] = state
     app.on_response_prepare.append(add_headers)
+    if state.outbox is not None:  # before the rest, so that it closes when nothing is told any more
+        app.cleanup_ctx.append(state.outbox.delivering)
     app.cleanup_ctx.append(_background)
     app.cleanup_ctx.append(lifecycle.background)
     if state.tracing is not None:
         app.cleanup_ctx.append(state.tracing.sending)
-    if state.outbox is not None:
-        app.cleanup_ctx.append(state.outbox.delivering)
     mirroring.add_mirrors(app, config, upstreams)
     monitoring.add_routes(app)
     if config.page and authenticator is None:

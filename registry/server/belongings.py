@@ -7,14 +7,17 @@ Invariant: whoever makes an application chooses all of it at once, so nothing is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .config import RegistryConfig
-from .events import Outbox
+from .events import Bulletin, Outbox
 from .metadata import MetadataCache
 from .metrics import Metrics
 from .ratelimit import RateLimit
 from .switches import LocalSwitches, Switches
+
+if TYPE_CHECKING:
+    from . import webhooks
 
 
 class Claims(Protocol):
@@ -51,6 +54,7 @@ class Belongings:
         metrics: what is counted.
         rate: how many requests each caller may send.
         outbox: where events go.
+        bulletin: where events of what the storage lost by itself go.
         claims: who works on which upload.
         owns_directory: whether this process looks after the storage.
     """
@@ -60,6 +64,7 @@ class Belongings:
     metrics: Metrics | None = None
     rate: RateLimit | None = None
     outbox: Outbox | None = None
+    bulletin: Bulletin | None = None
     claims: Claims = field(default_factory=NoOthers)
     owns_directory: bool = True
 
@@ -71,16 +76,18 @@ def own_belongings(config: RegistryConfig) -> Belongings:
     Raises:
         InvalidConfiguration: a library is missing, or the outbox cannot be used.
     """
+    outbox = _open_outbox(config)
     return Belongings(
         metadata=MetadataCache(is_shared=config.bucket_refresh > 0),
         switches=LocalSwitches(read_only=config.read_only),
         metrics=Metrics() if config.metrics else None,
         rate=RateLimit(config.requests_per_second, config.burst) if config.requests_per_second else None,
-        outbox=_open_outbox(config),
+        outbox=outbox,
+        bulletin=outbox,
     )
 
 
-def _open_outbox(config: RegistryConfig) -> Outbox | None:
+def _open_outbox(config: RegistryConfig) -> webhooks.Outbox | None:
     if not config.webhooks:
         return None
     from .webhooks import open_outbox  # loads SQLite

@@ -6,7 +6,7 @@ Invariant: an event is durable when `add` returns. How it is delivered is the co
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,4 +43,16 @@ class Outbox(Protocol):
 
     def delivering(self, app: web.Application) -> AsyncIterator[None]:
         """The cleanup context that delivers while an application runs."""
+        ...
+
+
+class Bulletin(Protocol):
+    """An outbox that remembers up to where it was told of the deletions that a storage keeps a log of."""
+
+    def told(self) -> int | None:
+        """The number of the last record that it was told of; None when it is new. May block."""
+        ...
+
+    def add_all(self, changes: Sequence[Change], told: int | None = None) -> None:
+        """Keep these events, and the number of the record that is the last one now, or neither. May block."""
         ...

@@ -22,15 +22,15 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deletions (
   id INTEGER PRIMARY KEY, run TEXT NOT NULL, wall REAL NOT NULL, steady REAL NOT NULL, kind TEXT NOT NULL,
   repository TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL,
-  file TEXT NOT NULL, state TEXT NOT NULL);
+  file TEXT NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS deletions_by_digest ON deletions (digest);
 CREATE INDEX IF NOT EXISTS deletions_in_trash ON deletions (steady) WHERE state = 'kept';
 """
 _INSERT = (
-    "INSERT INTO deletions (run, wall, steady, kind, repository, digest, size, reason, file, state) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO deletions (run, wall, steady, kind, repository, digest, size, reason, file, state, tag) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_COLUMNS = "id, run, wall, steady, kind, repository, digest, size, reason, file, state"
+_COLUMNS = "id, run, wall, steady, kind, repository, digest, size, reason, file, state, tag"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +39,12 @@ class Deletion:
     One thing that a collection removes.
 
     Attributes:
-        kind: ``manifest``, ``blob`` (of a repository), or ``content`` (the bytes of all repositories).
+        kind: ``tag``, ``manifest``, ``blob`` (of a repository), or ``content`` (the bytes of them all).
         repository: empty for content.
-        digest: what goes.
+        digest: what goes, or what the tag stood for.
         size: its bytes.
         reason: why nothing needs it.
+        tag: its name; empty for everything else.
     """
 
     kind: str
@@ -51,11 +52,12 @@ class Deletion:
     digest: Digest
     size: int
     reason: str
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A row of the log; `state` is ``kept``, ``restored``, ``spared`` (it stayed) or ``purged``."""
+    """A row; `state` is ``kept``, ``restored``, ``spared`` (it stayed), ``purged``; of tags ``removed``."""
 
     number: int
     run: str
@@ -82,6 +84,9 @@ class DeletionLog:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_SCHEMA)
+            columns = {row[1] for row in self._connection.execute("PRAGMA table_info(deletions)")}
+            if "tag" not in columns:  # a log of the first version
+                self._connection.execute("ALTER TABLE deletions ADD COLUMN tag TEXT NOT NULL DEFAULT ''")
 
     def close(self) -> None:
         """Close the file."""
@@ -115,7 +120,7 @@ class DeletionLog:
                     item.size,
                     item.reason,
                 )
-                number = change.execute(_INSERT, (*row, name, "kept")).lastrowid
+                number = change.execute(_INSERT, (*row, name, "kept", item.tag)).lastrowid
                 path = f"{self._trash}/{name}"
                 made.append(
                     Record(number=number or 0, run=run, wall=wall, deletion=item, path=path, state="kept")
@@ -126,6 +131,15 @@ class DeletionLog:
         """Take up rows of an earlier log, whose columns are those of the table without the first one."""
         with self._changing() as change:
             change.executemany(_INSERT, rows)
+
+    def last(self) -> int:
+        """The number of the last record; 0 for none."""
+        with self._lock, index_errors():
+            return int(self._connection.execute("SELECT max(id) FROM deletions").fetchone()[0] or 0)
+
+    def following(self, number: int, count: int) -> list[Record]:
+        """The next records after the one with this number, the first one first."""
+        return self._select("WHERE id > ? ORDER BY id LIMIT ?", number, count)
 
     def is_empty(self) -> bool:
         """Whether nothing was ever deleted."""
@@ -156,7 +170,12 @@ class DeletionLog:
                 run=row[1],
                 wall=row[2],
                 deletion=Deletion(
-                    kind=row[4], repository=row[5], digest=Digest.parse(row[6]), size=row[7], reason=row[8]
+                    kind=row[4],
+                    repository=row[5],
+                    digest=Digest.parse(row[6]),
+                    size=row[7],
+                    reason=row[8],
+                    tag=row[11],
                 ),
                 path=f"{self._trash}/{row[9]}",
                 state=row[10],

@@ -50,7 +50,8 @@ def explain(store: IndexedStore, digest: Digest, grace: float) -> list[str]:
     for record in store.deletions.of_digest(digest):
         if record.state != "spared":
             item = record.deletion
-            place = f"{item.repository}: {item.kind}" if item.repository else "content"
+            what = f"{item.kind} {item.tag}".rstrip()
+            place = f"{item.repository}: {what}" if item.repository else "content"
             lines.append(f"{place} collected ({record.state}): {item.reason}")
     return lines
 

@@ -19,10 +19,12 @@ from oci_image.digest import Digest
 
 from ..errors import RegistryError
 from .config import RegistryConfig
+from .events import Bulletin
 from .leases import Key
 from .quota import check_store
 from .state import STATE, ServerState
 from .store.memory import MemoryStore
+from .switches import Switches
 
 if TYPE_CHECKING:
     from .store.indexed import IndexedStore
@@ -46,15 +48,44 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     if not isinstance(state.store, IndexedStore):
         yield
         return
-    upkeep = make_upkeep(state.config, state.store, _OneServer(state, state.store))
+    upkeep = make_upkeep(
+        state.config,
+        state.store,
+        _OneServer(state, state.store),
+        bulletin=state.belongings.bulletin,
+        announce=_announcing(state),
+    )
     from .admin import serving
 
-    async with looking_after(upkeep, state.config, state.in_thread), serving(upkeep, state):
+    async with (
+        looking_after(upkeep, state.config, state.in_thread, state.switches),
+        serving(upkeep, state),
+    ):
         yield
 
 
-def make_upkeep(config: RegistryConfig, store: IndexedStore, audience: Audience) -> Upkeep:
+def _announcing(state: ServerState) -> Callable[[], None]:
+    """Lets the delivery of events know of new ones, from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def announce() -> None:
+        if state.outbox is not None:
+            with contextlib.suppress(RuntimeError):  # the server stops; the next one delivers
+                loop.call_soon_threadsafe(state.outbox.announce)
+
+    return announce
+
+
+def make_upkeep(
+    config: RegistryConfig,
+    store: IndexedStore,
+    audience: Audience,
+    *,
+    bulletin: Bulletin | None,
+    announce: Callable[[], None],
+) -> Upkeep:
     """What looks after the directory as the settings say."""
+    from .tidings import Tidings
     from .upkeep import Upkeep  # costs a tenth of the start
 
     return Upkeep(
@@ -64,6 +95,7 @@ def make_upkeep(config: RegistryConfig, store: IndexedStore, audience: Audience)
         undelete=config.gc_undelete,
         policies=config.policies,
         scrub_rate=config.scrub_rate,
+        tidings=None if bulletin is None else Tidings(store, bulletin, announce),
     )
 
 
@@ -95,11 +127,14 @@ class _OneServer:
 
 
 @contextlib.asynccontextmanager
-async def looking_after(upkeep: Upkeep, config: RegistryConfig, in_thread: InThread) -> AsyncIterator[None]:
+async def looking_after(
+    upkeep: Upkeep, config: RegistryConfig, in_thread: InThread, switches: Switches
+) -> AsyncIterator[None]:
     """Do what the settings ask for from time to time, within the block."""
+    await in_thread(upkeep.tell)  # what went just before the last server ended, or while there was none
     chores = [asyncio.create_task(_settle(upkeep, in_thread))]
     if config.gc_interval:
-        chores.append(asyncio.create_task(_collect(upkeep, config.gc_interval, in_thread)))
+        chores.append(asyncio.create_task(_collect(upkeep, config.gc_interval, in_thread, switches)))
     if config.scrub_interval:
         chores.append(asyncio.create_task(_scrub(upkeep, config.scrub_interval, in_thread)))
     try:
@@ -125,7 +160,7 @@ async def _scrub(upkeep: Upkeep, interval: float, in_thread: InThread) -> None:
             _LOG.warning("the content cannot be verified: %s", problem.message)
 
 
-async def _collect(upkeep: Upkeep, interval: float, in_thread: InThread) -> None:
+async def _collect(upkeep: Upkeep, interval: float, in_thread: InThread, switches: Switches) -> None:
     def collect() -> None:
         report = upkeep.collect()
         if report.deletions or report.purged:
@@ -138,6 +173,8 @@ async def _collect(upkeep: Upkeep, interval: float, in_thread: InThread) -> None
 
     while True:
         await asyncio.sleep(interval)
+        if switches.is_read_only:  # somebody may be copying the storage
+            continue
         try:
             await in_thread(collect)
         except RegistryError as problem:

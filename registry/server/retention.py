@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from oci_image.digest import Digest
 
@@ -19,17 +18,7 @@ from .store.base import ConditionFailed, TagCondition
 from .store.indexed import IndexedStore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expired:
-    """A tag whose time is over, and why."""
-
-    repository: str
-    tag: str
-    digest: Digest
-    reason: str
-
-
-def expired_tags(store: IndexedStore, policies: Sequence[Policy]) -> Iterator[Expired]:
+def expired_tags(store: IndexedStore, policies: Sequence[Policy]) -> Iterator[Deletion]:
     """The tags that the policies remove now."""
     for (repository,) in store.index.rows("SELECT name FROM repositories ORDER BY name"):
         policy = policy_of(policies, repository)
@@ -37,7 +26,7 @@ def expired_tags(store: IndexedStore, policies: Sequence[Policy]) -> Iterator[Ex
             yield from _of_repository(store, repository, policy)
 
 
-def _of_repository(store: IndexedStore, repository: str, policy: Policy) -> Iterator[Expired]:
+def _of_repository(store: IndexedStore, repository: str, policy: Policy) -> Iterator[Deletion]:
     rows = store.index.rows(
         "SELECT t.name, t.digest, t.changed, m.pulled FROM tags AS t LEFT JOIN manifests AS m "
         "ON m.repository = t.repository AND m.digest = t.digest WHERE t.repository = ? "
@@ -62,17 +51,19 @@ def _of_repository(store: IndexedStore, repository: str, policy: Policy) -> Iter
         else:
             kept += 1
         if reason:
-            yield Expired(
+            yield Deletion(
+                kind="tag",
                 repository=repository,
                 tag=tag,
                 digest=Digest.parse(digest),
-                reason=f"the tag {tag} went: {reason} (policy for {policy.repositories})",
+                size=0,
+                reason=f"{reason} (policy for {policy.repositories})",
             )
 
 
 def remove_expired(
     store: IndexedStore, policies: Sequence[Policy], changed: Callable[[str], None]
-) -> list[Expired]:
+) -> list[Deletion]:
     """
     Remove the tags whose time is over.
 
@@ -86,10 +77,7 @@ def remove_expired(
     run = uuid.uuid4().hex
     done = []
     for item in list(expired_tags(store, policies)):
-        deletion = Deletion(
-            kind="tag", repository=item.repository, digest=item.digest, size=0, reason=item.reason
-        )
-        records = store.deletions.record(run, [deletion], store.index.wall(), store.clock())
+        records = store.deletions.record(run, [item], store.index.wall(), store.clock())
         condition = TagCondition(match=frozenset({str(item.digest)}))
         try:
             found = store.tags.delete(item.repository, item.tag, condition)

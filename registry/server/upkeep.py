@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from oci_image.digest import Digest
@@ -20,9 +21,10 @@ from .gc import Collector, GcReport
 from .gc_questions import explain, undelete
 from .leases import Key
 from .policies import Policy, policy_of
-from .retention import remove_expired
+from .retention import expired_tags, remove_expired
 from .scrub import Scrubber, ScrubReport
 from .store.indexed import IndexedStore
+from .tidings import Tidings
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class Upkeep:
         undelete: seconds for which what was collected can be brought back.
         policies: retention by repository.
         scrub_rate: bytes in a second that a scrub reads; 0 for as fast as it goes.
+        tidings: tells others of what goes; None where nobody wants to know.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Upkeep:
         undelete: float,
         policies: Sequence[Policy] = (),
         scrub_rate: float = 0.0,
+        tidings: Tidings | None = None,
     ) -> None:
         self.store = store
         self._audience = audience
@@ -82,6 +86,7 @@ class Upkeep:
         self._undelete = undelete
         self._policies = policies
         self._scrub_rate = scrub_rate
+        self._tidings = tidings
         self._collecting = threading.Lock()
         self._scrubbing = threading.Lock()
         self._stopped = threading.Event()
@@ -90,6 +95,14 @@ class Upkeep:
         """Let what runs come to an early end, and start nothing more."""
         self._stopped.set()
 
+    def tell(self) -> None:
+        """Tell others of what went and they do not know of yet; a failure is made good the next time."""
+        if self._tidings is not None:
+            try:
+                self._tidings.tell()
+            except RegistryError as problem:
+                _LOG.warning("nobody is told of what went: %s", problem.message)
+
     def collect(
         self, *, dry_run: bool = False, grace: float | None = None, undelete: float | None = None
     ) -> GcReport:
@@ -97,7 +110,7 @@ class Upkeep:
         Remove tags whose time is over, then what nothing needs; with `dry_run`, only say what that is.
 
         Args:
-            dry_run: remove nothing; tags whose time is over still count as needed.
+            dry_run: remove nothing; what goes because its last tag goes is not in the report then.
             grace: in place of that of the settings.
             undelete: in place of that of the settings.
 
@@ -105,18 +118,30 @@ class Upkeep:
             RegistryError: a collection is running.
         """
         with _alone(self._collecting, "a collection"):
-            if not dry_run:
-                for item in remove_expired(self.store, self._policies, self._audience.changed):
-                    _LOG.info("%s: %s", item.repository, item.reason)
-            collector = Collector(
-                self.store,
-                grace=self._grace if grace is None else grace,
-                undelete=self._undelete if undelete is None else undelete,
-                finish=self._audience.changed,
-                grace_of=self._grace_of if grace is None else None,
-            )
-            collector.stopped = self._stopped
-            return collector.collect(dry_run=dry_run)
+            try:
+                return self._collect(dry_run=dry_run, grace=grace, undelete=undelete)
+            finally:
+                if not dry_run:
+                    self.tell()
+
+    def _collect(self, *, dry_run: bool, grace: float | None, undelete: float | None) -> GcReport:
+        self.store.write_down()
+        if dry_run:
+            expired = list(expired_tags(self.store, self._policies))
+        else:
+            expired = remove_expired(self.store, self._policies, self._audience.changed)
+            for item in expired:
+                _LOG.info("the tag %s:%s went: %s", item.repository, item.tag, item.reason)
+        collector = Collector(
+            self.store,
+            grace=self._grace if grace is None else grace,
+            undelete=self._undelete if undelete is None else undelete,
+            finish=self._audience.changed,
+            grace_of=self._grace_of if grace is None else None,
+        )
+        collector.stopped = self._stopped
+        report = collector.collect(dry_run=dry_run)
+        return replace(report, deletions=expired + report.deletions)
 
     def _grace_of(self, repository: str) -> float:
         policy = policy_of(self._policies, repository)
@@ -163,9 +188,12 @@ class Upkeep:
     def remove(self, repository: str) -> bool:
         """Remove the manifests, tags and blobs of a repository; False when there is none of that name."""
         try:
-            return self.store.remove_repository(repository)
+            found = self.store.remove_repository(repository)
         finally:
             self._audience.changed(repository)
+        if found and self._tidings is not None:
+            self._tidings.tell_removal(repository)
+        return found
 
 
 @contextlib.contextmanager

@@ -27,10 +27,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from ..errors import InvalidConfiguration
+from ..errors import InvalidConfiguration, StorageProblem
 from .config import RegistryConfig, Webhook
 from .events import Change
 from .rights import matches
+from .store.database import index_errors
 
 _LOG = logging.getLogger(__name__)
 _SCHEMA = """
@@ -39,10 +40,12 @@ CREATE TABLE IF NOT EXISTS outbox (
   created REAL NOT NULL, body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS lanes ON outbox (target, repository, id);
+CREATE TABLE IF NOT EXISTS told (place INTEGER PRIMARY KEY CHECK (place = 0), number INTEGER NOT NULL);
 """
 _PARALLEL = 16
 _SEND_SECONDS = 10.0
 _LONGEST_PAUSE = 600.0
+_TROUBLE_SECONDS = 5.0
 _KEEP_SECONDS = 7 * 24 * 3600.0
 
 EVENTS = ("push", "delete")
@@ -88,19 +91,32 @@ class Outbox:
 
     def add(self, change: Change) -> None:
         """Keep an event for everybody who asked for it. Durable when it returns; may block."""
+        self.add_all([change])
+
+    def add_all(self, changes: Sequence[Change], told: int | None = None) -> None:
+        """Keep these events, and the number of the record that is the last one now, or neither. May block."""
         now = time.time()
-        body = json.dumps(_cloud_event(change, now)).encode()
-        rows = [
-            (webhook.url, change.repository, now, body)
-            for webhook in self._webhooks.values()
-            if _wants(webhook, change.kind, change.repository)
-        ]
-        with self._lock:
+        rows = []
+        for change in changes:
+            body = json.dumps(_cloud_event(change, now)).encode()
+            rows += [
+                (webhook.url, change.repository, now, body)
+                for webhook in self._webhooks.values()
+                if _wants(webhook, change.kind, change.repository)
+            ]
+        with self._lock, index_errors(), self._database:  # a transaction that ends in any case
             self._database.execute("BEGIN")
             self._database.executemany(
                 "INSERT INTO outbox (target, repository, created, body) VALUES (?, ?, ?, ?)", rows
             )
-            self._database.execute("COMMIT")
+            if told is not None:
+                self._database.execute("INSERT OR REPLACE INTO told VALUES (0, ?)", (told,))
+
+    def told(self) -> int | None:
+        """The number of the last record that it was told of; None when it is new. May block."""
+        with self._lock, index_errors():
+            found = self._database.execute("SELECT number FROM told").fetchone()
+        return None if found is None else int(found[0])
 
     def announce(self) -> None:
         """Let the delivery look for new events now."""
@@ -108,7 +124,7 @@ class Outbox:
 
     def pending(self) -> int:
         """How many events wait."""
-        with self._lock:
+        with self._lock, index_errors():
             return int(self._database.execute("SELECT count(*) FROM outbox").fetchone()[0])
 
     def close(self) -> None:
@@ -127,7 +143,7 @@ class Outbox:
 
     def _heads(self) -> list[_Waiting]:
         """The oldest event of each receiver and repository."""
-        with self._lock:
+        with self._lock, index_errors():
             found = self._database.execute(
                 "SELECT id, target, repository, created, body FROM outbox WHERE id IN "
                 "(SELECT min(id) FROM outbox GROUP BY target, repository) ORDER BY id"
@@ -138,7 +154,7 @@ class Outbox:
         ]
 
     def _remove(self, identifier: int) -> None:
-        with self._lock:
+        with self._lock, index_errors():
             self._database.execute("DELETE FROM outbox WHERE id = ?", (identifier,))
 
     async def deliver(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -147,15 +163,23 @@ class Outbox:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
                 self._news.clear()
-                heads = await asyncio.to_thread(self._heads)
-                due = [head for head in heads if self._due_at(head) <= clock()]
-                if due:
-                    await asyncio.gather(*(self._send(session, head, clock) for head in due[:_PARALLEL]))
-                    continue
-                pause = min((self._due_at(head) - clock() for head in heads), default=60.0)
+                try:
+                    pause = await self._deliver_due(session, clock)
+                except StorageProblem as problem:  # a full disk, perhaps; an event may be sent twice
+                    _LOG.warning("events cannot be delivered: %s", problem.message)
+                    pause = _TROUBLE_SECONDS
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(pause, 0.01)):
                         await self._news.wait()
+
+    async def _deliver_due(self, session: aiohttp.ClientSession, clock: Callable[[], float]) -> float:
+        """Send what is due; the seconds until more is."""
+        while True:
+            heads = await asyncio.to_thread(self._heads)
+            due = [head for head in heads if self._due_at(head) <= clock()]
+            if not due:
+                return min((self._due_at(head) - clock() for head in heads), default=60.0)
+            await asyncio.gather(*(self._send(session, head, clock) for head in due[:_PARALLEL]))
 
     def _due_at(self, waiting: _Waiting) -> float:
         return self._paused.get((waiting.target, waiting.repository), (0, 0.0))[1]

@@ -107,6 +107,9 @@ def _gc(ask: Ask, args: argparse.Namespace) -> int:
     report = ask("gc", dry_run=args.dry_run, grace=grace, undelete=window)
     for item in report["deletions"]:
         place = f"{item['repository']}@" if item["repository"] else ""
+        if item["kind"] == "tag":
+            print(f"tag {item['repository']}:{item['tag']} of {item['digest']}: {item['reason']}")
+            continue
         print(f"{item['kind']} {place}{item['digest']} ({item['size']} bytes): {item['reason']}")
     if report["waiting"]:
         print(

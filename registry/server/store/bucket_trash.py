@@ -46,6 +46,7 @@ class BucketLog(DeletionLog):
                 "size": record.deletion.size,
                 "reason": record.deletion.reason,
                 "path": record.path,
+                "tag": record.deletion.tag,
             }
             for record in made
         ]
@@ -75,6 +76,7 @@ class BucketLog(DeletionLog):
                     row["reason"],
                     str(row["path"]).rpartition("/")[2],
                     "kept" if row["path"] in kept else "purged",
+                    row.get("tag", ""),
                 )
                 for row in rows
             ]

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -22,7 +23,6 @@ from ...errors import InvalidConfiguration, RegistryError
 from ..admin import Administration, answering
 from ..config import RegistryConfig, TokenAuth
 from ..control import Message
-from ..events import Outbox
 from ..lifecycle import looking_after, make_upkeep
 from ..listening import url_of, verify
 from ..opening import open_store
@@ -33,6 +33,9 @@ from .operations import OtherWorkers, StoreOperations, Workers
 from .region import SLOTS, Region
 from .sharing import SharedRateLimit, SharedSwitches
 from .uploads import Claims, SharedUploads
+
+if TYPE_CHECKING:
+    from ..webhooks import Outbox as Delivery
 
 _EXPIRY_PERIOD = 600.0
 _RELEASE_SECONDS = 0.1
@@ -90,7 +93,6 @@ async def _leading(config: RegistryConfig, store: FilesystemStore) -> AsyncItera
         store.layout.uploads, store.blobs.adopt, time.monotonic, region=region, slot=0, claims=claims
     )
     workers = Workers(region, store)
-    upkeep = make_upkeep(config, store, workers)
     allowances = SharedRateLimit.create() if config.requests_per_second else -1
     with _reserved_port(config) as port, _shared_key(config) as (chosen, key):
         shared = replace(chosen, port=port)
@@ -111,11 +113,16 @@ async def _leading(config: RegistryConfig, store: FilesystemStore) -> AsyncItera
             own = {"read_only": region.is_read_only, "uptime": round(time.monotonic() - started, 1)}
             return crew.status() | own
 
-        administration = Administration(upkeep=upkeep, switches=SharedSwitches(region), status=status)
+        switches = SharedSwitches(region)
         async with _delivering(config) as (outbox, announce):
+            upkeep = make_upkeep(config, store, workers, bulletin=outbox, announce=announce)
+            administration = Administration(upkeep=upkeep, switches=switches, status=status)
             changes = StoreOperations(store, workers, config.policies, outbox, announce)
             operations = {**administration.operations, **changes.operations, **crew.operations}
-            async with answering(store.layout.root, operations), looking_after(upkeep, config, _in_thread):
+            async with (
+                answering(store.layout.root, operations),
+                looking_after(upkeep, config, _in_thread, switches),
+            ):
                 chores = _chores(config, store, workers, crew)
                 try:
                     await crew.start()
@@ -188,7 +195,7 @@ def _shared_key(config: RegistryConfig) -> Iterator[tuple[RegistryConfig, int]]:
 
 
 @contextlib.asynccontextmanager
-async def _delivering(config: RegistryConfig) -> AsyncIterator[tuple[Outbox | None, Callable[[], None]]]:
+async def _delivering(config: RegistryConfig) -> AsyncIterator[tuple[Delivery | None, Callable[[], None]]]:
     """The outbox, and what to call when something new is in it; deliver within the block."""
     if not config.webhooks:
         yield None, lambda: None
