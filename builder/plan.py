@@ -2,7 +2,7 @@
 The plan: a Dockerfile and a request become a graph of steps, before anything runs.
 
 Only stages that the target needs are lowered; those it does not need are neither resolved nor looked at
-beyond their syntax. Base images are resolved together. Equal steps have equal digests, whichever stage they
+beyond their syntax. Equal steps have equal digests, whichever stage they
 stand in. Governing text: the Dockerfile reference; numbering and messages follow BuildKit.
 """
 
@@ -17,8 +17,6 @@ from dockerfile_grammar.lint.linter import Linter
 from dockerfile_grammar.parser import Dockerfile
 from dockerfile_grammar.spans import Span
 from dockerfile_grammar.stages import Stage
-from oci_image.errors import ImageError
-from oci_image.image import Image
 from oci_image.platform import Platform, local_platform
 
 from .checks import check_options, check_plan, check_text
@@ -27,7 +25,6 @@ from .epochs import Epochs
 from .errors import BuildError, ChecksFailed
 from .graph import BuildGraph, Origin, Step, Target
 from .host import Resolver
-from .loop import needs_loop
 from .lowering import files, metadata, run  # noqa: F401 - they register their lowerings
 from .lowering.arguments import global_arguments, unconsumed
 from .lowering.base import Start, empty_state, image_state, stage_state
@@ -35,9 +32,11 @@ from .lowering.dispatch import lower
 from .lowering.state import Scope, StageState
 from .named import NamedContext
 from .ops import BaseImage, ContextSource, CopyFiles, Scratch
+from .reach import Reach, Reached, placed
 from .request import BuildRequest
 from .sources.base import NotFetched, Remotes
-from .stages import ImageNeed, StagePlan, Stages
+from .stageplans import StagePlan
+from .stages import Stages
 from .survey import Drafts
 
 
@@ -121,8 +120,7 @@ class _Planner:
         check_text(dockerfile, self.linter, self._global_args, platform=platform, build=build_platform)
         self._epoch, self._epoch_given = request.effective_epoch, request.epoch is not None
         self.stages = Stages(dockerfile, self._global_args, platform, named)
-        self._images: dict[ImageNeed, Image] = {}
-        self._plans: dict[int, StagePlan] = {}
+        self._reached = Reached({}, {})
         self._states: dict[int, StageState] = {}
         self._steps: dict[Step, Step] = {}
 
@@ -138,73 +136,15 @@ class _Planner:
         self._epoch, self._epoch_given = self._request.effective_epoch, self._request.epoch is not None
 
     async def reach(self, target: Stage, resolver: Resolver) -> None:
-        """Find the stages that the target needs, and resolve their images: all that are known at once."""
-        waiting = {target.index}
-        while waiting:
-            drafts = self._closure(waiting)
-            needs = {draft.image: draft.stage.base.span for draft in drafts if draft.image}
-            for draft in drafts:
-                needs.update(draft.images)
-            await self._resolve(needs, resolver)
-            # Triggers of the images may take from more stages and images.
-            used = [
-                self.stages.with_sources(draft, self._images[draft.image]) if draft.image else draft
-                for draft in drafts
-            ]
-            self._plans.update((plan.stage.index, plan) for plan in used)
-            for plan in used:
-                await self._resolve(plan.images, resolver)
-            waiting = {index for plan in used for index in plan.needed} - self._plans.keys()
-
-    def _closure(self, indexes: set[int]) -> list[StagePlan]:
-        """The stages, and all that they need as far as the file itself tells."""
-        drafts: dict[int, StagePlan] = {}
-        todo = sorted(indexes)
-        while todo:
-            index = todo.pop()
-            if index in drafts or index in self._plans:
-                continue
-            drafts[index] = self.stages.with_sources(self.stages.plan(index), None)
-            todo.extend(drafts[index].needed)
-        return list(drafts.values())
-
-    async def _resolve(self, needs: Mapping[ImageNeed, Span], resolver: Resolver) -> None:
-        missing: list[ImageNeed] = []
-        for need, span in needs.items():
-            if need in self._images:
-                continue
-            try:
-                image = None if self._request.pull else resolver.local(need.reference, need.platform)
-            except BuildError as problem:
-                raise _placed(problem, span) from None
-            if image is None:
-                missing.append(need)
-            else:
-                self._images[need] = image
-        if not missing:
-            return
-        await needs_loop()
-        import asyncio
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(need, needs[need], resolver)) for need in missing]
-        except BaseExceptionGroup as problems:
-            raise problems.exceptions[0] from None
-        self._images.update(zip(missing, (task.result() for task in tasks), strict=True))
-
-    async def _ask(self, need: ImageNeed, span: Span, resolver: Resolver) -> Image:
-        try:
-            return await resolver.resolve(need.reference, need.platform, pull=self._request.pull)
-        except (BuildError, ImageError) as problem:
-            raise self.stages.unresolvable(need, problem, span) from problem
+        """Find the stages that the target needs, with their images."""
+        self._reached = await Reach(self.stages, resolver, pull=self._request.pull).from_stage(target)
 
     def check(self) -> None:
         """Check the stages that were found."""
         check_plan(
             self._dockerfile,
             self._request,
-            Drafts(plans=self._plans, images=self._images),
+            Drafts(plans=self._reached.plans, images=self._reached.images),
             self.linter,
             arguments=self._global_args,
             contexts=self._contexts,
@@ -212,8 +152,8 @@ class _Planner:
 
     async def graph(self, target: Stage, remotes: Remotes | None) -> BuildGraph:
         """Lower the stages in order."""
-        for index in sorted(self._plans):
-            self._states[index] = await self._lower_stage(self._plans[index], remotes)
+        for index in sorted(self._reached.plans):
+            self._states[index] = await self._lower_stage(self._reached.plans[index], remotes)
         state = self._states[target.index]
         labels = {**state.config.config.labels, **self._request.labels}
         state = state.with_run_config(labels=labels)
@@ -273,7 +213,7 @@ class _Planner:
             return replace(empty_state(start), head=self._context_step(plan.context, start.span))
         if plan.image is None:
             return empty_state(start)
-        image = self._images[plan.image]
+        image = self._reached.images[plan.image]
         found = image.config.value.platform
         if not found.serves(plan.platform):
             start = replace(start, platform=found)
@@ -292,7 +232,7 @@ class _Planner:
             return self._context_step(source, span)
         if source is None:
             return Step(Scratch(), (), Origin(name="FROM scratch", span=span))
-        image = self._images[source]
+        image = self._reached.images[source]
         name = str(source.reference.with_digest(image.manifest.digest))
         return Step(BaseImage(image.layers), (), Origin(name=f"FROM {name}", span=span))
 
@@ -311,7 +251,7 @@ def _lowered(instruction: Instruction, state: StageState, scope: Scope, *, trigg
     except DockerfileError as problem:
         raise problem.located(instruction.span) from None
     except BuildError as problem:
-        raise _placed(problem, instruction.span) from problem.__cause__
+        raise placed(problem, instruction.span) from problem.__cause__
     if not trigger or after.head is state.head:
         return after
     step = after.head
@@ -324,10 +264,4 @@ async def _fetch(missing: NotFetched, instruction: Instruction, remotes: Remotes
     try:
         await remotes.fetch(missing.source)
     except BuildError as problem:
-        raise _placed(problem, instruction.span) from problem.__cause__
-
-
-def _placed(problem: BuildError, span: Span) -> BuildError:
-    if problem.span is None:
-        problem.span = span
-    return problem
+        raise placed(problem, instruction.span) from problem.__cause__

@@ -1,5 +1,5 @@
 """
-What each stage of a Dockerfile is made of: its base, its instructions with triggers, and what it takes from.
+Finds what each stage of a Dockerfile is made of: base, instructions with triggers, and what it takes from.
 
 A name in ``FROM`` or ``--from`` means the latest earlier stage of that name, then an image; a number in
 ``--from`` counts stages. Stages can only take from earlier ones, so nothing here can be circular.
@@ -8,12 +8,11 @@ A name in ``FROM`` or ``--from`` means the latest earlier stage of that name, th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import replace
 
 from dockerfile_grammar import words
 from dockerfile_grammar.errors import DockerfileError, UndefinedStage
-from dockerfile_grammar.instructions import Add, Copy, From, Instruction, Onbuild, Run, Workdir
+from dockerfile_grammar.instructions import Copy, From, Instruction, Onbuild, Run
 from dockerfile_grammar.parser import Dockerfile
 from dockerfile_grammar.spans import Span
 from dockerfile_grammar.stages import Stage
@@ -26,60 +25,10 @@ from oci_image.reference import Reference
 from .errors import BuildError, CannotResolve, InvalidOption
 from .lowering.base import triggers
 from .named import NamedContext, NamedImage, NamedStage, name_of
+from .stageplans import ImageNeed, StagePlan, StageSource
 
 SCRATCH = "scratch"
 """The name of the empty filesystem; never an image."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageNeed:
-    """An image that has to be resolved."""
-
-    reference: Reference
-    platform: Platform
-
-
-StageSource: TypeAlias = int | ImageNeed | str | None
-"""What ``--from`` stands for: the index of a stage, an image, a named build context, or nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagePlan:
-    """
-    One stage, ready to be lowered.
-
-    It starts from the stage `parent`, from `image`, from the build context `context`, or from nothing. The
-    first `triggers` of its instructions are those of ONBUILD. `sources` says what each ``--from`` stands for.
-    A stage that is `replaced` by a named build context is that, and its instructions do not count.
-    """
-
-    stage: Stage
-    title: str
-    platform: Platform
-    parent: int | None = None
-    image: ImageNeed | None = None
-    context: str | None = None
-    instructions: tuple[Instruction, ...]
-    triggers: int = 0
-    sources: Mapping[str, StageSource] = field(default_factory=dict)
-    images: Mapping[ImageNeed, Span] = field(default_factory=dict)
-    replaced: bool = False
-
-    @property
-    def needed(self) -> frozenset[int]:
-        """The indexes of the stages that this one takes from."""
-        indexes = [source for source in self.sources.values() if isinstance(source, int)]
-        return frozenset(indexes if self.parent is None else [*indexes, self.parent])
-
-    @property
-    def total(self) -> int:
-        """How many steps progress shows for the stage: the image it starts from, and each layer."""
-        steps = sum(
-            isinstance(instruction, Add | Copy | Run)
-            or (isinstance(instruction, Workdir) and instruction.path != "/")
-            for instruction in self.instructions
-        )
-        return steps + (self.image is not None)
 
 
 class Stages:

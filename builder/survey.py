@@ -26,7 +26,8 @@ from .lowering.base import Start, empty_state, image_state, stage_state
 from .lowering.dispatch import lower
 from .lowering.state import Scope, StageState
 from .request import BuildRequest
-from .stages import ImageNeed, StagePlan, Stages
+from .stageplans import ImageNeed, StagePlan
+from .stages import Stages
 
 Mistake: TypeAlias = DockerfileError | BuildError
 

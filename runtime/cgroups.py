@@ -15,62 +15,15 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
+from .cgroup_hierarchies import Hierarchies, read_file
 from .cgroup_settings import v1_settings, v2_settings
 from .errors import NotPermitted, SandboxError
 from .spec import Limits
 
 PARENT = "pybuild"
-_V1_CONTROLLERS = ("memory", "cpu", "pids", "cpuset")
 _REMOVE_TRIES = 200
 _LOCK_TRIES = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hierarchies:
-    """Where control groups are mounted: version 1 controllers by name, and the unified tree if any."""
-
-    v1: Mapping[str, str]
-    unified: str = ""
-    unified_controllers: tuple[str, ...] = ()
-
-    def describe(self) -> str:
-        """One line for people."""
-        if self.v1 and self.unified:
-            return f"version 1 ({', '.join(sorted(self.v1))}) and a unified tree for tracking"
-        if self.v1:
-            return f"version 1 ({', '.join(sorted(self.v1))})"
-        return f"version 2 ({', '.join(self.unified_controllers)})" if self.unified else "none"
-
-
-def find_hierarchies(mountinfo: str) -> Hierarchies:
-    """Return the hierarchies named in the text of /proc/self/mountinfo."""
-    v1: dict[str, str] = {}
-    unified = ""
-    for line in mountinfo.splitlines():
-        before, separator, after = line.partition(" - ")
-        if not separator:
-            continue
-        place = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), before.split()[4])
-        kind, _, options = after.split(" ", 2)
-        if kind == "cgroup2" and not unified:
-            unified = place
-        elif kind == "cgroup":
-            v1.update({name: place for name in options.split(",") if name in _V1_CONTROLLERS})
-    return Hierarchies(v1=v1, unified=unified, unified_controllers=_controllers(unified) if unified else ())
-
-
-def _controllers(directory: str) -> tuple[str, ...]:
-    return tuple(_read(f"{directory}/cgroup.controllers").split())
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _write(path: str, value: str) -> None:
@@ -168,9 +121,9 @@ class ControlGroup:
     def ran_out_of_memory(self) -> bool:
         """Tell whether the kernel killed a process here for memory."""
         memory = self._directories.get("memory")
-        texts = [_read(f"{memory}/memory.oom_control")] if memory else []
+        texts = [read_file(f"{memory}/memory.oom_control")] if memory else []
         if self.unified:
-            texts.append(_read(f"{self.unified}/memory.events"))
+            texts.append(read_file(f"{self.unified}/memory.events"))
         counts = re.findall(r"^oom_kill (\d+)$", "\n".join(texts), re.MULTILINE)
         return any(int(count) for count in counts)
 
@@ -257,8 +210,8 @@ def _inherit_cpuset(parent: str, child: str) -> None:
     """An empty version 1 cpuset accepts nobody: copy the parent's processors and memory nodes."""
     os.makedirs(child, mode=0o755, exist_ok=True)
     for name in ("cpuset.cpus", "cpuset.mems"):
-        if not _read(f"{child}/{name}").strip():
-            _write(f"{child}/{name}", _read(f"{parent}/{name}").strip())
+        if not read_file(f"{child}/{name}").strip():
+            _write(f"{child}/{name}", read_file(f"{parent}/{name}").strip())
 
 
 def _inherit_cpusets(place: str, parent: str) -> None:
@@ -274,7 +227,7 @@ def _enable(unified: str, parent: str, settings: Mapping[str, list[tuple[str, st
     os.makedirs(f"{unified}/{parent}", mode=0o755, exist_ok=True)
     parts = parent.split("/")
     for directory in (unified, *(f"{unified}/{'/'.join(parts[:n])}" for n in range(1, len(parts) + 1))):
-        enabled = _read(f"{directory}/cgroup.subtree_control").split()
+        enabled = read_file(f"{directory}/cgroup.subtree_control").split()
         for controller in settings:
             if controller not in enabled:
                 _write(f"{directory}/cgroup.subtree_control", f"+{controller}")

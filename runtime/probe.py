@@ -13,9 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from . import cgroups, network, seccomp, userns
+from . import network, seccomp, userns
 from . import syscalls as sc
 from .bridge import BRIDGE, find_bridge
+from .cgroup_hierarchies import find_hierarchies
 from .namespaces import current_id_map
 from .rootmount import Scratch, SetupProblem, filesystem, overlay
 
@@ -186,7 +187,7 @@ def _seccomp() -> Capability:
 
 def _control_groups() -> Capability:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
-        found = cgroups.find_hierarchies(file.read())
+        found = find_hierarchies(file.read())
     places = [*found.v1.values(), *([found.unified] if found.unified else [])]
     writable = [place for place in places if os.access(place, os.W_OK)]
     detail = found.describe()

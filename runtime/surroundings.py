@@ -11,6 +11,7 @@ import platform
 from contextlib import suppress
 
 from . import capabilities, cgroups, network, plan, seccomp, text
+from .cgroup_hierarchies import Hierarchies, find_hierarchies
 from .errors import NotPermitted
 from .mounts import CgroupView
 from .namespaces import IdMap
@@ -56,9 +57,9 @@ def _own_capabilities() -> tuple[int, int]:
 
 
 @functools.cache
-def hierarchies() -> cgroups.Hierarchies:
+def hierarchies() -> Hierarchies:
     """Return where control groups are mounted; looked up once."""
-    return cgroups.find_hierarchies(_read("/proc/self/mountinfo"))
+    return find_hierarchies(_read("/proc/self/mountinfo"))
 
 
 def _cgroup_view(group: cgroups.ControlGroup) -> CgroupView:

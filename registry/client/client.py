@@ -15,7 +15,7 @@ from oci_image import mediatypes
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from oci_image.documents import Document, Index, Manifest, read_manifest
-from oci_image.errors import InvalidDigest, VerificationFailed
+from oci_image.errors import VerificationFailed
 from oci_image.jsonbytes import DOCUMENT_LIMIT
 from oci_image.store.base import BlobWriter
 
@@ -27,6 +27,7 @@ from .downloads import Download
 from .messages import Fetched, Request
 from .pages import Pages
 from .referring import subject_of, with_referrer
+from .statements import media_type, stated_digest, stated_size, verify
 from .transport import Transport
 from .uploads import Upload
 
@@ -81,12 +82,12 @@ class RegistryClient:
         )
         if answer.status == 404:
             return None
-        digest = reference if isinstance(reference, Digest) else self._stated_digest(answer)
-        length = answer.headers.get("Content-Length", "")
-        if digest is None or not (length.isascii() and length.isdigit()):
+        digest = reference if isinstance(reference, Digest) else stated_digest(answer)
+        size = stated_size(answer)
+        if digest is None or size is None:
             # Some registries and proxies leave these out; then only the content can tell.
             return (await self.get_manifest(repository, reference, accept)).descriptor
-        return Descriptor(media_type=_media_type(answer), digest=digest, size=int(length[:18]))
+        return Descriptor(media_type=media_type(answer), digest=digest, size=size)
 
     async def get_manifest(
         self, repository: str, reference: str | Digest, accept: Iterable[str] = mediatypes.ALL_MANIFESTS
@@ -108,10 +109,10 @@ class RegistryClient:
             scopes=_pull(repository),
             limit=DOCUMENT_LIMIT,
         )
-        expected = reference if isinstance(reference, Digest) else self._stated_digest(answer)
+        expected = reference if isinstance(reference, Digest) else stated_digest(answer)
         if expected is not None:
-            _verify(answer.body, expected, what)
-        document = read_manifest(answer.body, _media_type(answer), what)
+            verify(answer.body, expected, what)
+        document = read_manifest(answer.body, media_type(answer), what)
         if expected is not None and expected.algorithm != document.digest.algorithm:
             document = replace(document, descriptor=replace(document.descriptor, digest=expected))
         return document
@@ -138,9 +139,9 @@ class RegistryClient:
             scopes=_push(repository),
             accepted=(201,),
         )
-        stated = self._stated_digest(answer)
+        stated = stated_digest(answer)
         if stated is not None:
-            _verify(document.raw, stated, what)
+            verify(document.raw, stated, what)
         subject = subject_of(document)
         if subject is not None and headers.SUBJECT_HEADER not in answer.headers:
             tag = routes.referrers_tag(subject.digest)
@@ -175,9 +176,9 @@ class RegistryClient:
             scopes=_pull(repository),
             accepted=(200, 404),
         )
-        length = answer.headers.get("Content-Length", "")
-        if answer.status == 200 and length.isascii() and length.isdigit() and int(length) != descriptor.size:
-            raise VerificationFailed(f"{what}: the registry has {length} bytes, not {descriptor.size}")
+        size = stated_size(answer)
+        if answer.status == 200 and size is not None and size != descriptor.size:
+            raise VerificationFailed(f"{what}: the registry has {size} bytes, not {descriptor.size}")
         return answer.status == 200
 
     async def get_blob(
@@ -296,12 +297,6 @@ class RegistryClient:
     def _what(self, repository: str, part: str) -> str:
         return f"{self.registry}/{repository}: {part}"
 
-    def _stated_digest(self, answer: Fetched) -> Digest | None:
-        try:
-            return Digest.parse(answer.headers.get(headers.DIGEST_HEADER, ""))
-        except InvalidDigest:
-            return None
-
 
 def _pull(repository: str) -> tuple[Scope, ...]:
     return (repository_scope(repository, "pull"),)
@@ -309,13 +304,3 @@ def _pull(repository: str) -> tuple[Scope, ...]:
 
 def _push(repository: str) -> tuple[Scope, ...]:
     return (repository_scope(repository, "pull", "push"),)
-
-
-def _media_type(answer: Fetched) -> str:
-    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-
-def _verify(data: bytes, expected: Digest, what: str) -> None:
-    actual = Digest.of(data, expected.algorithm)
-    if actual != expected:
-        raise VerificationFailed(f"{what}: expected the digest {expected}, got {actual}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime import cgroup_settings, cgroups
+from runtime.cgroup_hierarchies import Hierarchies, find_hierarchies
 from runtime.errors import NotPermitted
 from runtime.spec import Limits
 
@@ -21,11 +22,11 @@ garbage
 
 def test_find_hierarchies() -> None:
     """Controllers are found wherever and however they are mounted."""
-    found = cgroups.find_hierarchies(MOUNTINFO)
+    found = find_hierarchies(MOUNTINFO)
     assert found.v1 == {"cpu": "/sys/fs/cgroup/cpu,cpuacct", "memory": "/mnt/with space/memory"}
     assert found.unified == "/nonexistent/unified"
     assert "version 1" in found.describe()
-    assert cgroups.find_hierarchies("").describe() == "none"
+    assert find_hierarchies("").describe() == "none"
 
 
 def test_v1_settings() -> None:
@@ -58,13 +59,13 @@ def test_v2_settings() -> None:
     assert cgroup_settings.v2_settings(Limits(cpu_shares=262144))["cpu"] == [("cpu.weight", "10000")]
 
 
-def v2_tree(path: Path) -> cgroups.Hierarchies:
+def v2_tree(path: Path) -> Hierarchies:
     """A version 2 tree of plain files, which a real kernel would make with each directory."""
     (path / "pybuild").mkdir()
     for directory in (path, path / "pybuild"):
         (directory / "cgroup.controllers").write_text("cpu memory pids\n")
         (directory / "cgroup.subtree_control").write_text("cpu\n")
-    return cgroups.Hierarchies(v1={}, unified=str(path), unified_controllers=("cpu", "memory", "pids"))
+    return Hierarchies(v1={}, unified=str(path), unified_controllers=("cpu", "memory", "pids"))
 
 
 def test_v2_limits(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_v1_limits(tmp_path: Path) -> None:
     """Every controller gets its own directory, whose cgroup.procs the child enters."""
     for name in ("memory", "pids"):
         (tmp_path / name).mkdir()
-    tree = cgroups.Hierarchies(v1={name: str(tmp_path / name) for name in ("memory", "pids")})
+    tree = Hierarchies(v1={name: str(tmp_path / name) for name in ("memory", "pids")})
     group = cgroups.make("one", tree, Limits(memory=1000, pids=3))
     assert (tmp_path / "memory/pybuild/one/memory.limit_in_bytes").read_text() == "1000"
     assert (tmp_path / "pids/pybuild/one/pids.max").read_text() == "3"
@@ -106,7 +107,7 @@ def test_a_parent_that_was_asked_for(tmp_path: Path) -> None:
     for name in ("memory", "pids", "unified"):
         (tmp_path / name).mkdir()
     v1 = {name: str(tmp_path / name) for name in ("memory", "pids")}
-    tree = cgroups.Hierarchies(v1=v1, unified=str(tmp_path / "unified"))
+    tree = Hierarchies(v1=v1, unified=str(tmp_path / "unified"))
     (tmp_path / "memory/ci/builds/pybuild/4194399-forgotten").mkdir(parents=True)
 
     group = cgroups.make("1-one", tree, Limits(parent="/ci/builds", pids=3))
@@ -122,9 +123,9 @@ def test_a_parent_that_cannot_be_had(unified: str) -> None:
     """It is an error that names the group, whatever the version."""
     v1 = {} if unified else {"memory": "/proc/nonexistent"}
     with pytest.raises(NotPermitted, match="no control group can be made in ci/pybuild"):
-        cgroups.make("one", cgroups.Hierarchies(v1=v1, unified=unified), Limits(parent="ci"))
+        cgroups.make("one", Hierarchies(v1=v1, unified=unified), Limits(parent="ci"))
     with pytest.raises(NotPermitted, match="cgroup controller"):
-        cgroups.make("one", cgroups.Hierarchies(v1={}), Limits(parent="ci"))
+        cgroups.make("one", Hierarchies(v1={}), Limits(parent="ci"))
 
 
 def test_controllers_reach_a_parent_of_version_2(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_controllers_reach_a_parent_of_version_2(tmp_path: Path) -> None:
     for place in ("", "ci", "ci/pybuild"):
         (tmp_path / place).mkdir(exist_ok=True)
         (tmp_path / place / "cgroup.subtree_control").write_text("cpu\n")
-    tree = cgroups.Hierarchies(v1={}, unified=str(tmp_path), unified_controllers=("cpu", "memory"))
+    tree = Hierarchies(v1={}, unified=str(tmp_path), unified_controllers=("cpu", "memory"))
 
     cgroups.make("one", tree, Limits(parent="ci", memory=1000))
 
@@ -144,7 +145,7 @@ def test_controllers_reach_a_parent_of_version_2(tmp_path: Path) -> None:
 def test_empty_groups_are_removed(tmp_path: Path) -> None:
     """Closing removes the directories, and may be repeated."""
     (tmp_path / "pybuild").mkdir()
-    group = cgroups.make("one", cgroups.Hierarchies(v1={}, unified=str(tmp_path)), Limits())
+    group = cgroups.make("one", Hierarchies(v1={}, unified=str(tmp_path)), Limits())
     assert (tmp_path / "pybuild/one").is_dir()
     group.close()
     group.close()
@@ -156,16 +157,16 @@ def test_bounds_without_a_controller_are_refused(tmp_path: Path, limits: Limits)
     """A bound that cannot be kept is an error that names it, and nothing stays behind."""
     (tmp_path / "pids").mkdir()
     with pytest.raises(NotPermitted, match="cgroup controller"):
-        cgroups.make("one", cgroups.Hierarchies(v1={"pids": str(tmp_path / "pids")}), limits)
+        cgroups.make("one", Hierarchies(v1={"pids": str(tmp_path / "pids")}), limits)
     with pytest.raises(NotPermitted, match="cgroup controller"):
-        cgroups.make("one", cgroups.Hierarchies(v1={}), limits)
+        cgroups.make("one", Hierarchies(v1={}), limits)
     with pytest.raises(NotPermitted, match="could not be set"):
-        cgroups.make("one", cgroups.Hierarchies(v1={}, unified="/proc/nonexistent"), limits)
+        cgroups.make("one", Hierarchies(v1={}, unified="/proc/nonexistent"), limits)
 
 
 def test_without_bounds_nothing_is_needed() -> None:
     """A machine without writable groups still runs sandboxes; there is just no second way to kill."""
-    group = cgroups.make("one", cgroups.Hierarchies(v1={}, unified="/proc/nonexistent"), Limits())
+    group = cgroups.make("one", Hierarchies(v1={}, unified="/proc/nonexistent"), Limits())
     assert group.unified == ""
     group.kill()
     group.close()
@@ -173,7 +174,7 @@ def test_without_bounds_nothing_is_needed() -> None:
 
 def test_forgotten_groups_are_swept(tmp_path: Path) -> None:
     """Empty groups whose maker is gone go; full ones, those in use and those of others stay."""
-    tree = cgroups.Hierarchies(v1={}, unified=str(tmp_path))
+    tree = Hierarchies(v1={}, unified=str(tmp_path))
     group = cgroups.make(f"{os.getpid()}-used", tree, Limits())
     for name in ("4194399-forgotten", f"{os.getpid()}-forgotten", "4194399-full/process", "other"):
         (tmp_path / "pybuild" / name).mkdir(parents=True)
