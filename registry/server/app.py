@@ -83,7 +83,7 @@ HANDLERS: dict[Resource, dict[str, Handler]] = {
         "DELETE": uploads.cancel_upload,
     },
     Resource.REFERRERS: {"GET": referrers.list_referrers},
-    Resource.REPOSITORY: {"DELETE": repositories.delete_repository},
+    Resource.REPOSITORY: {"GET": repositories.show_repository, "DELETE": repositories.delete_repository},
 }
 for _methods in HANDLERS.values():
     if "GET" in _methods:

@@ -25,6 +25,12 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
         row("repositories", "string", "Pattern of repositories.", required=True),
         row("immutable_tags", "strings", "Patterns of tags that never change once they were pushed.", []),
         row("keep_tags", "strings", "Patterns of tags that no limit below removes.", []),
+        row(
+            "only_tags",
+            "strings",
+            "Patterns of the tags that the limits below are about; by default all.",
+            [],
+        ),
         row("max_tags", "integer", "How many tags a repository keeps; 0 for all.", 0, minimum=0),
         row("max_age", "number", "Seconds after its push at which a tag goes; 0 for never.", 0.0, minimum=0),
         row(

@@ -27,6 +27,7 @@ class Policy:
         repositories: the pattern.
         immutable_tags: patterns of tags that, once pushed, stand for one manifest for ever.
         keep_tags: patterns of tags that no limit below removes.
+        only_tags: patterns of the tags that the limits below are about; without any, all tags are meant.
         max_tags: how many tags a repository keeps; those that were pushed last stay.
         max_age: seconds after its push at which a tag goes.
         max_idle: seconds after its last pull, or else its push, at which a tag goes.
@@ -38,6 +39,7 @@ class Policy:
     repositories: str
     immutable_tags: tuple[str, ...] = ()
     keep_tags: tuple[str, ...] = ()
+    only_tags: tuple[str, ...] = ()
     max_tags: int = 0
     max_age: float = 0.0
     max_idle: float = 0.0
@@ -54,7 +56,7 @@ class Policy:
                 f"the warning of the policy for {self.repositories} does not fit a header",
                 hint="use at most 1000 printable ASCII characters without quotation marks and backslashes",
             )
-        if self.ttl and (self.immutable_tags or self.keep_tags):
+        if self.ttl and (self.immutable_tags or self.keep_tags or self.only_tags):
             raise InvalidConfiguration(
                 f"the policy for {self.repositories} keeps tags that its ttl removes",
                 hint="use max_age in place of ttl",
@@ -67,11 +69,16 @@ class Policy:
 
     def is_immutable(self, tag: str) -> bool:
         """Whether the tag may not be moved or removed."""
-        return any(fnmatch.fnmatchcase(tag, pattern) for pattern in self.immutable_tags)
+        return _is_one_of(tag, self.immutable_tags)
 
     def is_kept(self, tag: str) -> bool:
         """Whether no limit removes the tag."""
-        return self.is_immutable(tag) or any(fnmatch.fnmatchcase(tag, pattern) for pattern in self.keep_tags)
+        is_other = bool(self.only_tags) and not _is_one_of(tag, self.only_tags)
+        return is_other or self.is_immutable(tag) or _is_one_of(tag, self.keep_tags)
+
+
+def _is_one_of(tag: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(tag, pattern) for pattern in patterns)
 
 
 def policy_of(policies: Sequence[Policy], repository: str) -> Policy | None:

@@ -17,6 +17,9 @@ async def test_a_read_only_registry(aiohttp_client, store):
         ("PUT", "/v2/lib/app/manifests/2"),
         ("DELETE", "/v2/lib/app/manifests/1"),
         ("DELETE", f"/v2/lib/app/blobs/{D}"),
+        ("DELETE", "/v2/lib/app/_pybuild/repository"),
+        ("PUT", UPLOADS + "x"),
+        ("DELETE", UPLOADS + "x"),
         ("PATCH", UPLOADS + "x"),
     ):
         answer = await client.request(method, url, data=b"{}")

@@ -33,10 +33,24 @@ async def test_a_repository_goes_as_a_whole(client):
     assert (await client.get("/v2/lib/app/manifests/1")).status == 200
 
 
-async def test_a_repository_can_only_be_removed(client):
-    """The address has no other use, and a bad name is one here as well."""
+async def test_what_a_repository_holds(client):
+    """Counts and bytes, what its images share counted once; a repository that is not there is a 404."""
+    raw = await push_image(client)
+    await push_image(client, "2")
     answer = await client.get(ALL)
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    held = {"name": "lib/app", "tags": 2, "manifests": 1, "blobs": 1, "size": len(raw) + len(CONFIG)}
+    assert await answer.json() == held
+    assert (await client.head(ALL)).status == 200
+    answer = await client.get("/v2/lib/none/_pybuild/repository")
+    assert (answer.status, await errors(answer)) == (404, ["NAME_UNKNOWN"])
+
+
+async def test_a_repository_has_no_other_use(client):
+    """Other methods are refused, and a bad name is one here as well."""
+    answer = await client.put(ALL)
     assert (answer.status, await errors(answer)) == (405, ["UNSUPPORTED"])
+    assert answer.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS"
     answer = await client.delete("/v2/Lib/_pybuild/repository")
     assert (answer.status, await errors(answer)) == (400, ["NAME_INVALID"])
 

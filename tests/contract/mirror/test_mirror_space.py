@@ -148,6 +148,9 @@ async def test_rights_to_delete_are_those_of_the_kept_name(start, far, guarded):
     path = "/v2/library/app/manifests/1?ns=docker.io"
     assert (await client.get(path, headers=fields)).status == 200
     assert (await client.delete(path, headers=fields)).status == 403
+    whole = "/v2/library/app/_pybuild/repository?ns=docker.io"
+    assert (await (await client.get(whole, headers=fields)).json())["manifests"] == 1
+    assert (await client.delete(whole, headers=fields)).status == 403
 
 
 async def test_a_full_disk(aiohttp_client, far, tiny_disk):

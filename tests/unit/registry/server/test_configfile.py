@@ -23,6 +23,8 @@ from registry.server.configfile import load, read_address
 from registry.server.configschema import schema, variable
 from registry.server.configsections import SECTIONS
 from registry.server.configtables import TABLES
+from registry.server.mirror.settings import Mirror
+from registry.server.policies import Policy
 from registry.server.rights import Rule
 
 REFERENCE = Path(__file__).resolve().parents[4] / "docs/reference/registry-config.md"
@@ -262,6 +264,53 @@ def test_every_setting_is_in_the_reference():
         for setting in settings:
             assert f"| `{setting.key}` | {setting.kind} |" in part, (section, setting.key)
     assert variable("server", "listen") in text
+
+
+def test_the_reference_has_nothing_else():
+    """No setting that is gone."""
+    known = dict([*SECTIONS.items(), *TABLES.items()])
+    section = ""
+    for line in REFERENCE.read_text().splitlines():
+        heading = re.match(r"## (?:Section|Tables) `([a-z.]+)`", line)
+        if heading:
+            section = heading[1]
+        row = re.match(r"\| `([a-z_]+)` \|", line)
+        if row:
+            assert row[1] in {setting.key for setting in known[section]}, (section, row[1])
+
+
+def test_every_field_of_a_table_has_a_setting():
+    """Of policies, rules, webhooks, issuers, mirrors, TLS and each mode of authentication."""
+    built = {
+        "policies": (Policy,),
+        "rights": (Rule,),
+        "webhooks": (Webhook,),
+        "auth.issuers": (ExternalIssuer,),
+        "mirror": (Mirror,),
+        "tls": (TlsFiles,),
+        "auth": (BasicAuth, TokenAuth),
+    }
+    assert set(TABLES) <= set(built)
+    other_words = {("auth", "issuers")}  # a table of its own
+    for name, kinds in built.items():
+        keys = {setting.key for setting in {**SECTIONS, **TABLES}[name]}
+        for kind in kinds:
+            missing = {field.name for field in dataclasses.fields(kind)} - keys
+            assert {(name, field) for field in missing} <= other_words, kind
+
+
+def test_the_published_schema_is_this_one():
+    """The file for editors, which `pybuild registry --schema` prints too, has every setting."""
+    published = json.loads(REFERENCE.with_name("registry-config.schema.json").read_text())
+    assert published == schema(), "write it again: pybuild registry --schema"
+    places = {name: published["properties"][name]["properties"] for name in SECTIONS}
+    for name in TABLES:
+        parent, _, key = name.rpartition(".")
+        owner = places[parent] if parent else published["properties"]
+        places[name] = owner[key]["items"]["properties"]
+    for name, settings in [*SECTIONS.items(), *TABLES.items()]:
+        for setting in settings:
+            assert places[name][setting.key]["description"] == setting.text
 
 
 def test_every_field_has_a_setting():

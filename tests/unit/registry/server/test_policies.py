@@ -129,6 +129,21 @@ def test_old_tags_go(store, wall):
     ]
 
 
+def test_limits_for_some_tags(store, wall):
+    """Others stay whatever their age, and do not count."""
+    for tag in ("pr-1", "pr-2", "v1", "pr-3"):
+        put(store, "a", tag)
+        wall.now += 10
+    assert remaining(store, Policy(repositories="**", only_tags=("pr-*",), max_tags=2)) == [
+        "pr-2",
+        "pr-3",
+        "v1",
+    ]
+    wall.now += 1000
+    policy = Policy(repositories="**", only_tags=("pr-*",), keep_tags=("pr-3",), max_age=60)
+    assert remaining(store, policy) == ["pr-3", "v1"]
+
+
 def test_pulled_tags_stay(store, wall):
     """The last pull counts, without a write for each of them."""
     used, idle = put(store, "a", "used", b"1"), put(store, "a", "idle", b"2")

@@ -180,7 +180,7 @@ async def token(client, scope, user=None):
     return {"Authorization": f"Bearer {(await answer.json())['token']}"}
 
 
-READING = ["tags/list", "manifests/1", f"blobs/{D}", f"referrers/{D}"]
+READING = ["tags/list", "manifests/1", f"blobs/{D}", f"referrers/{D}", "_pybuild/repository"]
 
 
 @pytest.mark.parametrize("resource", READING)
@@ -204,6 +204,7 @@ async def test_every_read_needs_pull(basic, resource):
         ("PUT", "manifests/2"),
         ("DELETE", "manifests/1"),
         ("DELETE", f"blobs/{D}"),
+        ("DELETE", "_pybuild/repository"),
     ],
 )
 async def test_changes_need_their_own_right(basic, method, resource):
