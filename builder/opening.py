@@ -71,8 +71,8 @@ class OpenDirectories:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as problem:
-            # A symbolic link on the way (ELOOP) hides what is behind it.
-            if problem.errno == errno.ELOOP:
+            # A symbolic link on the way (ELOOP) hides what is behind it, and nothing has too long a name.
+            if problem.errno in (errno.ELOOP, errno.ENAMETOOLONG):
                 return None
             raise
 

@@ -141,6 +141,8 @@ class LineReader:
             span = self._span(start)
         if _NOT_TEXT.search(joined) or any(_NOT_TEXT.search(heredoc.content) for heredoc in heredocs):
             raise SyntaxProblem("the instruction is not valid UTF-8", span=span)
+        if "\0" in joined:  # no argument, path or variable of Linux can hold one
+            raise SyntaxProblem("the instruction contains a NUL byte", span=span)
         return LogicalLine(text=joined.strip(SPACES), span=span, comments=comments, heredocs=heredocs)
 
     def _join(self, text: str) -> str:

@@ -7,6 +7,7 @@ Values of secrets are read here, go to the sandbox, and are part of no message.
 from __future__ import annotations
 
 import argparse
+import errno
 import ipaddress
 import os
 import re
@@ -119,6 +120,8 @@ def _agent(text: str, environment: Mapping[str, str]) -> tuple[str, AgentSource]
         paths = [socket]
     paths = [os.path.abspath(os.path.expanduser(path)) for path in paths]
     sockets = [path for path in paths if _is_socket(name, path)]
+    if directories := [path for path in paths if os.path.isdir(path)]:
+        raise InvalidOption(f"--ssh {name}: cannot read {directories[0]}: {os.strerror(errno.EISDIR)}")
     if sockets and len(paths) > 1:
         raise InvalidOption(f"--ssh {text}: the socket of an agent cannot be combined with other paths")
     return name, AgentSource(socket=sockets[0]) if sockets else AgentSource(keys=tuple(paths))
@@ -183,6 +186,8 @@ def _ulimit(text: str) -> tuple[str, int, int]:
     name, soft, hard = match[1], int(match[2]), int(match[3] or match[2])
     if name not in _ULIMITS:
         raise InvalidOption(f"--ulimit {text}: {name} is not one of {', '.join(_ULIMITS)}")
+    if max(soft, hard) >= 1 << 63:
+        raise InvalidOption(f"--ulimit {text}: no limit is as high", hint="-1 is no limit")
     if hard != -1 and (soft == -1 or soft > hard):
         raise InvalidOption(f"--ulimit {text}: the soft limit is above the hard one")
     return name, soft, hard

@@ -21,6 +21,7 @@ _FAMILIES = frozenset(("BuildError", "DockerfileError", "ImageError", "RegistryE
 _ENVIRONMENT_ERRORS = frozenset(("NotPermitted", "StoreProblem", "SetupFailed"))
 _ENVIRONMENT_NUMBERS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE))
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~]?)")
+_CREDENTIALS = re.compile(r"(https?://)[^/\s@\"']+@", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FULL_HINT = "free some space, run 'pybuild prune', or choose another place for the store with --root"
 _LONGEST_EXCERPT = 24
@@ -75,6 +76,7 @@ def add_excerpt(problem: Exception, sources: Mapping[str, bytes | str]) -> None:
     from dockerfile_grammar.spans import SourceText
 
     text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    text = _CREDENTIALS.sub(r"\1***@", text)  # messages end up in logs that others read
     problem.excerpt = SourceText(span.filename, text).excerpt(span)  # type: ignore[attr-defined]
 
 

@@ -40,6 +40,8 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
         return ""
     if args.cache_from or args.cache_to:
         return ""
+    if args.compression != "gzip" or not _is_plain_size(args.cache_limit or ""):
+        return ""  # no part of the key either
     if "BUILDKIT_MULTI_PLATFORM" in inputs.build_args or "BUILDKIT_INLINE_CACHE" in inputs.build_args:
         return ""
     try:
@@ -59,6 +61,12 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
             [args.target, args.platform, args.network, args.label, args.tag, args.add_host, args.allow],
         ]
     )
+
+
+def _is_plain_size(text: str) -> bool:
+    """Whether a text is surely a size, or nothing."""
+    digits = text.rstrip("BbGgKkMm")
+    return not text or (digits.isdecimal() and len(text) - len(digits) <= 1)
 
 
 def replayed(

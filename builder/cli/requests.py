@@ -30,6 +30,8 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
     """
     from oci_image.reference import Reference
 
+    if args.compression != "gzip":
+        _check_compression(args.compression)
     if args.network not in ("default", "none", "host", "private"):
         raise InvalidOption(f"--network {args.network}: expected default, none, host or private")
     build_args = inputs.build_args
@@ -66,6 +68,16 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         cache_from=_imports(args.cache_from),
         cache_to=_exports(args.cache_to, inputs.build_args),
     )
+
+
+def _check_compression(text: str) -> None:
+    from oci_image.errors import ImageError
+    from oci_image.layer.encoders import parse_encoder
+
+    try:
+        parse_encoder(text)
+    except ImageError as problem:
+        raise InvalidOption(f"--compression {text}: {problem.message}", hint=problem.hint) from problem
 
 
 def _imports(texts: list[str]) -> tuple[CacheImport, ...]:
@@ -109,7 +121,19 @@ def _build_context(text: str) -> tuple[str, str]:
         if not os.path.isdir(value):
             raise InvalidOption(f"--build-context {text}: {value} is not a directory")
         value = os.path.abspath(value)
+    if value.startswith("oci-layout://"):
+        _check_layout(text, value)
     return name, value
+
+
+def _check_layout(text: str, value: str) -> None:
+    import os
+
+    from ..named import NamedImage, read_named
+
+    (named,) = read_named({"layout": value}).values()
+    if isinstance(named, NamedImage) and not os.path.isfile(f"{named.reference.repository}/oci-layout"):
+        raise InvalidOption(f"--build-context {text}: {named.reference.repository} is no OCI layout")
 
 
 def _platforms(texts: list[str]) -> tuple[Platform, ...]:
@@ -118,7 +142,7 @@ def _platforms(texts: list[str]) -> tuple[Platform, ...]:
     from oci_image.platform import Platform, local_platform
 
     found: list[Platform] = []
-    for text in (word for value in texts for word in value.split(",") if word.strip()):
+    for text in (word for value in texts if value.strip() for word in value.split(",")):
         try:
             found.append(local_platform() if text.strip() == "local" else Platform.parse(text))
         except InvalidPlatform as problem:
@@ -139,7 +163,7 @@ def _outputs(texts: list[str]) -> tuple[Output, ...]:
         return ()
     from ..exporters.options import parse_output
 
-    return tuple(parse_output(text) for text in texts if text)
+    return tuple(parse_output(text) for text in texts)
 
 
 def _is_true(name: str, build_args: Mapping[str, str]) -> bool:

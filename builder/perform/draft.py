@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from oci_image.layer.entry import Entry, Kind
+from oci_image.layer.pathsafe import MAX_COMPONENT, MAX_PATH, shown
 from oci_image.layer.whiteouts import opaque_mark_in
 from oci_image.layer.write import LayerWriter
 
@@ -23,6 +24,9 @@ from .planned import Grouped, Planned
 _MOST_LINKS = 40
 _SET_GROUP_ID = 0o2000
 _WHITEOUT = ".wh."
+_SURELY_SHORT = MAX_COMPONENT // 4
+"""Characters of a path that has no part of too many bytes."""
+_LONGEST_OF_GROUP = (MAX_PATH - MAX_COMPONENT) // 4 - 1
 
 
 class Below(Protocol):
@@ -163,7 +167,7 @@ class Draft:
         parent, _, name = path.rpartition("/")
         if parent not in self._settled:
             self.make_directories(parent)
-        if name.startswith(_WHITEOUT):
+        if len(path) > _SURELY_SHORT or name.startswith(_WHITEOUT):
             self._check_name(name, path)
         if entry.kind is Kind.DIRECTORY:
             self._put_directory(entry)
@@ -189,6 +193,8 @@ class Draft:
             return False
         if next(reversed(self._planned)) != directory:
             return False  # there may be something in it, and the order would be another one
+        if len(directory) > _LONGEST_OF_GROUP:
+            return False  # names in it may be too long
         if any(name.startswith(_WHITEOUT) for name in group.part.files):
             return False
         self._grouped[directory] = Grouped(directory, group, style)
@@ -280,3 +286,7 @@ class Draft:
                 f"/{path}: a layer cannot hold a name that starts with {_WHITEOUT!r}, it would remove a file",
                 hint="rename it, or leave it out with .dockerignore or --exclude",
             )
+        for text, most in ((name, MAX_COMPONENT), (path, MAX_PATH)):
+            if len(text) > most // 4 and len(text.encode("utf-8", "surrogateescape")) > most:
+                what = "a path" if most == MAX_PATH else "a part of a path"
+                raise BuildError(f"/{shown(path)}: {what} cannot have more than {most} bytes")

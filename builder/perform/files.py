@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from typing import BinaryIO
 
 from oci_image.errors import NotFound
@@ -21,6 +22,7 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.tree import LayerTree
 from oci_image.layer.write import LayerWriter
 
+from ..context import BuildContext, ContextFiles
 from ..errors import BuildError, InvalidContext
 from ..graph import Step
 from ..ops import ContextSource, CopyFiles, FetchedSource, InlineSource, MakeDir, StepSource
@@ -81,9 +83,14 @@ def copy_files(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) ->
     with ExitStack() as resources:
         below = LayerTree([]) if op.link else tree
         copying = _Copying(op, below, _owner(op.owner, tree), lambda: _new_file(host.state, resources))
+
+        @cache  # there may be more sources than files that may be open
+        def files_of(context: BuildContext) -> ContextFiles:
+            return resources.enter_context(context.files())
+
         for source in op.sources:
             unpack = source.unpack if isinstance(source, FetchedSource) else op.unpack
-            for item in _items(source, op, inputs, supplies, resources):
+            for item in _items(source, op, inputs, supplies, files_of):
                 copying.add(item, unpack=unpack)
 
         def fill(writer: LayerWriter) -> None:
@@ -133,16 +140,20 @@ def _user_in_force(text: str, tree: LayerTree) -> Owner:
 
 
 def _items(
-    source: object, op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies, resources: ExitStack
+    source: object,
+    op: CopyFiles,
+    inputs: Sequence[Snapshot],
+    supplies: Supplies,
+    files_of: Callable[[BuildContext], ContextFiles],
 ) -> Iterator[Item]:
     if isinstance(source, ContextSource):
         context = supplies.contexts.get(source.context)
         if context is None:
             raise InvalidContext(f"this build has no context {source.context!r}".rstrip(" '"))
-        yield from context_items(source, op, context, resources.enter_context(context.files()))
+        yield from context_items(source, op, context, files_of(context))
     elif isinstance(source, StepSource):
-        files = StepFiles(inputs[source.input], supplies.host.layers)
-        yield from files.items(source.pattern, exclude=op.exclude, parents=op.parents)
+        step = StepFiles(inputs[source.input], supplies.host.layers)
+        yield from step.items(source.pattern, exclude=op.exclude, parents=op.parents)
     elif isinstance(source, InlineSource):
         yield inline_item(source, op.epoch)
     elif isinstance(source, FetchedSource):

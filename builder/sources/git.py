@@ -195,12 +195,13 @@ def _fetch(git: _Git, source: GitSource, repository: str) -> str:
         raise BuildError(f"{source.shown}: the repository has no ref {source.ref or 'HEAD'}")
     if ref is not None or source.is_commit:
         try:
-            git(repository, "fetch", "-q", "--force", "--no-tags", "--depth=1", git.url, ref or source.ref)
+            newest = ("-q", "--force", "--no-tags", "--depth=1", "--")
+            git(repository, "fetch", *newest, git.url, ref or source.ref)
         except BuildError:
             # Some servers give no part of a history, or no commit that is not a ref.
             _fetch_everything(git, repository)
             if ref is not None:
-                git(repository, "fetch", "-q", "--force", "--no-tags", git.url, ref)
+                git(repository, "fetch", "-q", "--force", "--no-tags", "--", git.url, ref)
         name = source.ref if ref is None else "FETCH_HEAD"
     else:
         _fetch_everything(git, repository)
@@ -210,7 +211,7 @@ def _fetch(git: _Git, source: GitSource, repository: str) -> str:
 
 def _fetch_everything(git: _Git, repository: str) -> None:
     shallow = ["--unshallow"] if os.path.exists(os.path.join(repository, "shallow")) else []
-    git(repository, "fetch", "-q", "--force", *shallow, git.url, "+refs/*:refs/remote/*")
+    git(repository, "fetch", "-q", "--force", *shallow, "--", git.url, "+refs/*:refs/remote/*")
 
 
 def _has(git: _Git, repository: str, commit: str) -> bool:
@@ -224,7 +225,9 @@ def _has(git: _Git, repository: str, commit: str) -> bool:
 def _named(git: _Git, source: GitSource, repository: str) -> str | None:
     """The full name of the ref that is meant: exactly that, else a tag, else a branch."""
     wanted = source.ref or "HEAD"
-    lines = git(repository, "ls-remote", git.url, *([wanted, f"refs/{wanted}"] if source.ref else [wanted]))
+    lines = git(
+        repository, "ls-remote", "--", git.url, *([wanted, f"refs/{wanted}"] if source.ref else [wanted])
+    )
     names = [line.split("\t", 1)[1] for line in lines.splitlines() if "\t" in line]
     for name in (wanted, f"refs/{wanted}", f"refs/tags/{wanted}", f"refs/heads/{wanted}"):
         if name in names and not _FULL.fullmatch(name):
@@ -235,7 +238,7 @@ def _named(git: _Git, source: GitSource, repository: str) -> str | None:
 def _check_out(git: _Git, source: GitSource, repository: str, directory: str, commit: str) -> None:
     os.makedirs(directory)
     git(directory, "init", "-q", "--template=")
-    git(directory, "remote", "add", "origin", git.url)
+    git(directory, "remote", "add", "--", "origin", git.url)
     git(directory, "fetch", "-q", "--no-tags", "--depth=1", repository, commit, protocols="file")
     git(directory, "-c", "advice.detachedHead=false", "checkout", "-q", "--detach", commit)
     if source.submodules and os.path.exists(os.path.join(directory, ".gitmodules")):

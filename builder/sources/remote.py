@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 from ..errors import InvalidOption
 
-_SCP = re.compile(r"[A-Za-z0-9_-]+@[A-Za-z0-9.-]+:(?!//)(?P<path>[^?#]*)")
+_SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*@[A-Za-z0-9.-]+:(?!//)(?P<path>[^?#]*)")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _GIT_PATH = re.compile(r"\.git\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _CHECKSUM = re.compile(r"[0-9a-f]{7,64}")
@@ -92,13 +93,15 @@ def parse_git(text: str, *, context: bool = False) -> GitSource | None:
         context: a build context, for which ``github.com/…`` is one, too.
 
     Raises:
-        InvalidOption: it is one, but its fragment or query makes no sense.
+        InvalidOption: it is one, but its fragment or query makes no sense; or it is no valid URL at all.
     """
+    match = _SCP.match(text)
+    if (match is not None or "://" in text) and _UNPRINTABLE.search(text):
+        raise InvalidOption(f"invalid address {_shown(text)!r}: it has a character that no address has")
     if context and text.startswith("github.com/"):
         text = f"https://{text}"
         url, _, fragment = text.partition("#")
         return _with_fragment(GitSource(url=url), fragment)
-    match = _SCP.match(text)
     if match is not None:
         rest, _, fragment = text.partition("#")
         url, mark, query = rest.partition("?")
@@ -109,13 +112,21 @@ def parse_git(text: str, *, context: bool = False) -> GitSource | None:
 
     try:
         parts = urlsplit(text)
-    except ValueError:
-        return None
+    except ValueError as problem:
+        if not is_url(text):
+            return None
+        raise InvalidOption(f"invalid address {_shown(text)!r}: {problem}") from problem
     if parts.scheme not in _SCHEMES or not parts.netloc:
         return None
     if parts.scheme in ("http", "https") and not _GIT_PATH.search(parts.path):
         return None
     return _source(urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")), parts.query, parts.fragment)
+
+
+def _shown(text: str) -> str:
+    """What is no URL, without what may be credentials."""
+    scheme, separator, rest = text.partition("://")
+    return scheme + separator + rest.rpartition("@")[2] if separator else text
 
 
 def _source(url: str, query: str, fragment: str) -> GitSource:

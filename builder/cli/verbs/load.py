@@ -37,10 +37,13 @@ def open_input(path: str) -> BinaryIO:
     A file, or standard input for "-".
 
     Raises:
-        InvalidOption: standard input is a terminal.
+        InvalidOption: the file cannot be read, or standard input is a terminal.
     """
     if path != "-":
-        return open(path, "rb")
+        try:
+            return open(path, "rb")
+        except OSError as problem:
+            raise InvalidOption(f"cannot read {path}: {problem.strerror}") from problem
     if sys.stdin.isatty():
         raise InvalidOption(
             "no archive: standard input is a terminal", hint="name a file, or redirect the input"
