@@ -175,6 +175,30 @@ def test_an_upload_moves_between_workers(pair):
     assert one("GET", place)[0] == other("GET", place)[0] == 404
 
 
+def test_an_upload_without_bytes_is_one_of_all_workers(pair, server):
+    """Known to each before its first byte, without a file; ended by one it has ended for all."""
+    one, other = pair
+    name = "nothing/yet"
+    places = [client("POST", f"/v2/{name}/blobs/uploads/")[1]["Location"] for client in (one, other) * 3]
+    assert len(set(places)) == 6
+    assert not os.path.exists(f"{server[1]}/uploads/nothing~yet")
+    for place in places:
+        assert [client("GET", place)[0] for client in pair] == [204, 204]
+    for number, place in enumerate(places[:3]):
+        assert pair[number % 2]("DELETE", place)[0] == 204
+        assert [client("GET", place)[0] for client in pair] == [404, 404]
+        assert [client("PATCH", place, b"x")[0] for client in pair] == [404, 404]
+    again = one("POST", f"/v2/{name}/blobs/uploads/")[1]["Location"]
+    assert again not in places
+    assert other("PUT", f"{again}?digest={digest_of(b'1')}", b"1")[0] == 201
+    assert other("PUT", f"{places[3]}?digest={digest_of(b'')}")[0] == 201
+    assert other("PATCH", places[4], b"12")[0] == 202
+    assert one("PUT", f"{places[4]}?digest={digest_of(b'123')}", b"3")[0] == 201
+    for place in (again, *places[3:5]):
+        assert [client("GET", place)[0] for client in pair] == [404, 404]
+    assert one("DELETE", places[5])[0] == 204
+
+
 def test_one_request_of_all_workers_works_on_an_upload(pair):
     """The other one is told to wait, and nothing is mixed."""
     one, other = pair
@@ -330,6 +354,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
         _, headers, _ = one("POST", "/v2/kept/blobs/uploads/")
         place = headers["Location"]
         assert one("PATCH", place, b"01234")[0] == 202
+        empty = one("POST", "/v2/kept/blobs/uploads/")[1]["Location"]
         other("GET", "/metrics")
         one.connection.putrequest("PATCH", place)
         one.connection.putheader("Content-Length", "10")
@@ -348,6 +373,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
         assert size >= 5
         rest = b"0123456789"[size:]
         assert other("PUT", f"{place}?digest={digest_of(b'0123456789')}", rest)[0] == 201
+        assert other("PUT", f"{empty}?digest={digest_of(b'0')}", b"0")[0] == 201
         assert other("GET", "/v2/kept/manifests/1")[2] == manifest("x")
         text = other("GET", "/metrics")[2].decode()
         assert re.search(r'requests_total\{method="GET",resource="tags",status="404"\} (\d+)', text)[1] == "5"

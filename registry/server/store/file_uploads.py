@@ -1,16 +1,15 @@
 """
 Uploads in progress as files.
 
-Invariants: an upload is one file, whose size is the offset; the running digest is a
-short cut and is computed again from the file when it is not at hand (after a restart, a truncation, or for
-another algorithm).
+Invariants: an upload is a record of `Beginnings` until its first byte and a file, whose size is the offset,
+from then on; the file is there before the record goes. The running digest is a short cut and is computed
+again from the file when it is not at hand (after a restart, a truncation, or for another algorithm).
 """
 
 from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -18,12 +17,14 @@ from oci_image.digest import Digest, Hasher
 from oci_image.errors import VerificationFailed
 
 from ...errors import StorageFull
-from .durable import list_names, make_directories, storage_errors, write_all
+from .beginnings import Beginnings
+from .durable import begin_flush, list_names, make_directories, storage_errors, write_all
 from .layout import flatten, unflatten
 from .sessions import Sessions
 
 _FILE_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(sha256|sha512)")
 _BLOCK = 1024 * 1024
+_FLUSHED = 16 * 1024 * 1024
 _VECTOR_LIMIT = 512  # well below IOV_MAX
 
 Publish = Callable[[str, Digest, str], None]
@@ -35,16 +36,25 @@ def _stays(_digest: Digest, _path: str) -> None:
 
 
 class FileUpload:
-    """Implements `Upload`."""
+    """
+    Implements `Upload`.
 
-    def __init__(self, owner: FileUploads, repository: str, identifier: str, algorithm: str) -> None:
+    Attributes:
+        is_empty: whether it has no file yet.
+    """
+
+    def __init__(
+        self, owner: FileUploads, repository: str, identifier: str, algorithm: str, *, is_empty: bool = False
+    ) -> None:
         self._owner = owner
         self._descriptor = -1
         self._hasher: Hasher | None = None
         self._prepared: Digest | None = None
+        self._flushed = 0  # the kernel was asked to begin with everything before
         self._algorithm = algorithm
         self.repository = repository
         self.identifier = identifier
+        self.is_empty = is_empty
         self.size = 0
         self.used = owner.clock()
 
@@ -59,31 +69,23 @@ class FileUpload:
         """Whether no request is writing."""
         return self._descriptor < 0
 
-    def begin(self) -> None:
-        """Create the file of a new upload."""
-        with storage_errors():
-            make_directories(self._owner.directory, flatten(self.repository))
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            os.close(os.open(self.path, flags, 0o644))
-        self._hasher = Hasher(self._algorithm)
-
     def resume(self) -> None:
         """Take the size of a file that an earlier process left."""
         with storage_errors():
             self.size = os.stat(self.path, follow_symlinks=False).st_size
 
-    def write(self, parts: Sequence[bytes]) -> None:
+    def write(self, parts: Sequence[bytes | memoryview]) -> None:
         """Append bytes; a full disk ends the upload."""
         try:
             with storage_errors():
-                for start in range(0, len(parts), _VECTOR_LIMIT):
+                for start in range(0, len(parts) if any(parts) else 0, _VECTOR_LIMIT):
                     self._append(parts[start : start + _VECTOR_LIMIT])
         except StorageFull:
             self.discard()
             raise
         self.used = self._owner.clock()
 
-    def _append(self, parts: Sequence[bytes]) -> None:
+    def _append(self, parts: Sequence[bytes | memoryview]) -> None:
         self._open()
         self._prepared = None
         wanted = sum(map(len, parts))
@@ -99,14 +101,26 @@ class FileUpload:
             self.size = os.fstat(self._descriptor).st_size
             raise
         self.size += wanted
+        if self.size - self._flushed >= _FLUSHED:
+            begin_flush(self._descriptor, self._flushed, self.size - self._flushed)
+            self._flushed = self.size
 
     def _open(self) -> None:
         if self._descriptor < 0:
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_APPEND
-            self._descriptor = os.open(self.path, flags)
+            if self.is_empty:
+                make_directories(self._owner.directory, flatten(self.repository))
+                flags |= os.O_CREAT  # another process may have made it and failed
+            self._descriptor = os.open(self.path, flags, 0o644)
+            if self.is_empty:
+                self.is_empty = False
+                self._hasher = Hasher(self._algorithm)
+                self._owner.beginnings.remove(self.identifier)
 
     def truncate(self, size: int) -> None:
         """Forget the bytes after `size`."""
+        if self.is_empty:
+            return
         with storage_errors():
             self._open()
             os.ftruncate(self._descriptor, size)
@@ -114,6 +128,7 @@ class FileUpload:
         if size != self.size:
             self._hasher = None
         self.size = size
+        self._flushed = min(self._flushed, size)
 
     def pause(self) -> None:
         """Close the descriptor."""
@@ -161,6 +176,8 @@ class FileUpload:
         self._owner.forget(self.identifier)
         with storage_errors():
             self.pause()
+            if self.is_empty:
+                self._owner.beginnings.remove(self.identifier)
             with suppress(FileNotFoundError):
                 os.unlink(self.path)
 
@@ -183,6 +200,7 @@ class FileUploads(Sessions[FileUpload]):
         self.directory = directory
         self.publish = publish
         self.send = send
+        self.beginnings = Beginnings(f"{directory}.empty")
         self._find_earlier()
 
     def _find_earlier(self) -> None:
@@ -193,14 +211,19 @@ class FileUploads(Sessions[FileUpload]):
                         upload = FileUpload(self, unflatten(directory), matched.group(1), matched.group(2))
                         upload.resume()
                         self.add(upload)
+        for begun in self.beginnings.all():
+            if begun.identifier in self._sessions:  # a crash came between
+                self.beginnings.remove(begun.identifier)
+            else:
+                self.add(FileUpload(self, begun.repository, begun.identifier, begun.algorithm, is_empty=True))
 
     def create(self, repository: str, algorithm: str = "sha256") -> FileUpload:
         """Start an upload."""
-        upload = FileUpload(self, repository, str(uuid.uuid4()), algorithm)
-        upload.begin()
-        return self.add(upload)
+        identifier = self.beginnings.add(repository, algorithm)
+        return self.add(FileUpload(self, repository, identifier, algorithm, is_empty=True))
 
     def close(self) -> None:
         """Close every descriptor."""
         for upload in self.all():
             upload.pause()
+        self.beginnings.close()

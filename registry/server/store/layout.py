@@ -14,6 +14,7 @@ Where things are below the root of a registry on disk, and the lock that makes o
     ROOT/repositories/<repository>/referrers/<subject>/<digest> empty: the manifest has the subject
     ROOT/repositories/<repository>/tags/<tag>                 a digest
     ROOT/uploads/<repository>/<identifier>.<algorithm>        bytes received so far
+    ROOT/uploads.empty                                        uploads without bytes
     ROOT/incoming/                                            emptied at the start
 
 Invariants: a repository is *one* directory whose name has ``~`` for ``/``. A name of the specification has

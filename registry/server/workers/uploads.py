@@ -1,9 +1,10 @@
 """
 Uploads that any process can go on with.
 
-Invariants: the file is the truth, so an upload is found wherever its last request was answered; one request
-of all processes works on an upload, and the kernel takes the claim of a process away when it ends; an upload
-expires by the clock that never jumps, from when the leading process saw it change last.
+Invariants: the file is the truth, or the record of an upload without bytes, so an upload is found wherever
+its last request was answered; one request of all processes works on an upload, and the kernel takes the
+claim of a process away when it ends; an upload expires by the clock that never jumps, from when the leading
+process saw it change last.
 Governing source: fcntl(2), "Advisory record locking".
 """
 
@@ -85,10 +86,19 @@ class SharedUploads(FileUploads):
         self._claims = claims
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
         if slot == 0:
-            region.correct_uploads(sum(1 for _ in self._files()))
+            region.correct_uploads(sum(1 for _ in self._states()))
+
+    def _states(self) -> Iterator[tuple[str, str, tuple[int, int]]]:
+        """Identifier, path (none without bytes), and what changes with each write, of every upload."""
+        for begun in self.beginnings.all():
+            yield begun.identifier, "", (0, 0)
+        for _repository, identifier, path in self._files():
+            with suppress(FileNotFoundError):
+                status = os.stat(path, follow_symlinks=False)
+                yield identifier, path, (status.st_size, status.st_mtime_ns)
 
     def _files(self) -> Iterator[tuple[str, str, str]]:
-        """Repository, identifier and path of each upload."""
+        """Repository, identifier and path of each upload with bytes."""
         for directory in list_names(self.directory):
             for name in list_names(f"{self.directory}/{directory}"):
                 identifier, _, algorithm = name.partition(".")
@@ -105,18 +115,34 @@ class SharedUploads(FileUploads):
         """An upload of the repository, as large as the last request left it."""
         if not _IDENTIFIER.fullmatch(identifier):
             return None
+        for _ in range(2):  # the first bytes may come between the two questions
+            upload = self._find_file(repository, identifier) or self._find_beginning(repository, identifier)
+            if upload is not None:
+                return upload
+        super().forget(identifier)
+        return None
+
+    def _find_file(self, repository: str, identifier: str) -> FileUpload | None:
         for algorithm in _ALGORITHMS:
             with suppress(FileNotFoundError, NotADirectoryError):
                 path = f"{self.directory}/{flatten(repository)}/{identifier}.{algorithm}"
                 size = os.stat(path, follow_symlinks=False).st_size
                 known = super().find(repository, identifier)
-                if known is not None and (known.size == size or not known.is_paused):
+                if known is not None and (not known.is_paused or (known.size == size and not known.is_empty)):
                     return known
                 upload = FileUpload(self, repository, identifier, algorithm)
                 upload.resume()
                 return self.add(upload)
-        super().forget(identifier)
         return None
+
+    def _find_beginning(self, repository: str, identifier: str) -> FileUpload | None:
+        begun = self.beginnings.find(identifier)
+        if begun is None or begun.repository != repository:
+            return None
+        known = super().find(repository, identifier)
+        if known is not None:
+            return known
+        return self.add(FileUpload(self, repository, identifier, begun.algorithm, is_empty=True))
 
     def forget(self, identifier: str) -> None:
         """Drop an upload that has ended; a no-op the second time."""
@@ -144,17 +170,14 @@ class SharedUploads(FileUploads):
         now = self.clock()
         seen: dict[str, tuple[tuple[int, int], float]] = {}
         ended = 0
-        for _repository, identifier, path in self._files():
-            with suppress(FileNotFoundError):
-                status = os.stat(path, follow_symlinks=False)
-                state = (status.st_size, status.st_mtime_ns)
-                earlier, since = self._seen.get(identifier, (state, now))
-                seen[identifier] = (state, since if earlier == state else now)
-                if now - seen[identifier][1] >= idle_seconds and self._discard(identifier, path):
-                    ended += 1
-                    del seen[identifier]
+        for identifier, path, state in self._states():
+            earlier, since = self._seen.get(identifier, (state, now))
+            seen[identifier] = (state, since if earlier == state else now)
+            if now - seen[identifier][1] >= idle_seconds and self._discard(identifier, path):
+                ended += 1
+                del seen[identifier]
         self._seen = seen
-        self._region.correct_uploads(sum(1 for _ in self._files()))
+        self._region.correct_uploads(sum(1 for _ in self._states()))
         return ended
 
     def _discard(self, identifier: str, path: str) -> bool:
@@ -162,7 +185,10 @@ class SharedUploads(FileUploads):
             return False
         try:
             with storage_errors(), suppress(FileNotFoundError):
-                os.unlink(path)
+                if path:
+                    os.unlink(path)
+                else:
+                    self.beginnings.remove(identifier)
         finally:
             self._claims.release(identifier)
         return True
@@ -170,5 +196,6 @@ class SharedUploads(FileUploads):
     def _drop_ended(self) -> None:
         """Forget what was begun here and ended elsewhere."""
         for upload in self.all():
-            if upload.is_paused and not os.path.lexists(upload.path):
+            has_ended = not os.path.lexists(upload.path) and self.beginnings.find(upload.identifier) is None
+            if upload.is_paused and has_ended:
                 super().forget(upload.identifier)

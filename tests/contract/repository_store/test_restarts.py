@@ -35,3 +35,47 @@ def test_everything_survives_a_restart(place):
     resumed.commit(Digest.of(DATA, "sha512"))
     assert read(second, "lib/a", Digest.of(DATA, "sha512")) == DATA
     second.close()
+
+
+def test_uploads_without_bytes_survive_a_kill(place, tmp_path):
+    """Though they have no file of their own; what ended, or has bytes, is not found twice."""
+    before = sum(len(files) for _, _, files in os.walk(tmp_path))
+    first = place.open()
+    base = sum(len(files) for _, _, files in os.walk(tmp_path))
+    uploads = [first.uploads.create("lib/a", "sha512") for _ in range(300)]
+    assert sum(len(files) for _, _, files in os.walk(tmp_path)) == base > before
+    uploads[0].discard()
+    uploads[1].write([b"some "])
+    uploads[2].commit(Digest.of(b"", "sha512"))
+    os.close(first._lock_descriptor)  # as a killed process would
+
+    second = place.open()
+    assert second.uploads.count() == 298
+    sizes = {}
+    for upload in uploads:
+        found = second.uploads.find("lib/a", upload.identifier)
+        sizes[upload.identifier] = None if found is None else found.size
+    assert [sizes[upload.identifier] for upload in uploads[:3]] == [None, 5, None]
+    assert {sizes[upload.identifier] for upload in uploads[3:]} == {0}
+    resumed = second.uploads.find("lib/a", uploads[-1].identifier)
+    resumed.write([DATA])
+    resumed.commit(Digest.of(DATA, "sha512"))
+    assert read(second, "lib/a", Digest.of(DATA, "sha512")) == DATA
+    made = {second.uploads.create("lib/b").identifier for _ in range(5)}
+    assert not made & set(sizes)
+    second.close()
+
+
+def test_a_crash_between_the_file_and_its_record(tmp_path, opened_by_kind):
+    """The file is the upload; it counts once, and the record is free again."""
+    place = opened_by_kind("filesystem", tmp_path)
+    first = place.open()
+    upload = first.uploads.create("a")
+    os.mkdir(tmp_path / "root" / "uploads" / "a")
+    (tmp_path / "root" / "uploads" / "a" / f"{upload.identifier}.sha256").write_bytes(b"12")
+    first.close()
+    second = place.open()
+    assert second.uploads.count() == 1
+    assert second.uploads.find("a", upload.identifier).size == 2
+    assert second.uploads.beginnings.all() == []
+    second.close()

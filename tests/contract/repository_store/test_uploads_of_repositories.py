@@ -90,3 +90,32 @@ def test_preparing_publishes_nothing(store):
     again.commit(longer)
     assert read(store, "a", longer) == DATA + b" and more"
     assert store.blobs.stat("a", D) is None
+
+
+def test_an_upload_without_bytes_goes_on_until_it_ends(store):
+    """Found in its repository only; discarded for good, or the empty blob."""
+    upload = store.uploads.create("a")
+    upload.pause()
+    assert store.uploads.count() == 1
+    assert store.uploads.find("a", upload.identifier).size == 0
+    assert store.uploads.find("b", upload.identifier) is None
+    upload.write([])
+    upload.write([b""])
+    upload.truncate(0)
+    upload.discard()
+    upload.discard()
+    assert store.uploads.find("a", upload.identifier) is None
+    assert store.uploads.count() == 0
+    store.uploads.create("a").commit(Digest.of(b""))
+    assert read(store, "a", Digest.of(b"")) == b""
+    assert store.uploads.count() == 0
+
+
+def test_uploads_without_bytes_expire(store, clock):
+    """As those with bytes do."""
+    old = store.uploads.create("a")
+    clock.now += 10
+    young = store.uploads.create("a")
+    assert store.uploads.expire(5) == 1
+    assert store.uploads.find("a", old.identifier) is None
+    assert store.uploads.find("a", young.identifier).identifier == young.identifier

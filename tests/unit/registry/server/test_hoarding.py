@@ -44,10 +44,24 @@ def test_all_callers_together_have_a_limit(uploads):
     assert "too many uploads are in progress" in refused.value.message
 
 
-def test_memory_follows_the_uploads(uploads, monkeypatch):
-    """Callers without uploads are forgotten when there are many."""
-    monkeypatch.setattr("registry.server.hoarding._OWNERS_LIMIT", 5)
-    opened = OpenUploads(uploads, limit=2, total=100)
-    for number in range(50):
-        start(opened, uploads, f"user{number}").discard()
-    assert len(opened._owned) <= 5
+def test_memory_follows_the_uploads(uploads):
+    """Callers and uploads that ended are forgotten as others come."""
+    opened = OpenUploads(uploads, limit=1000, total=1000)
+    kept = [start(opened, uploads, f"keeper{number}") for number in range(10)]
+    for number in range(500):
+        start(opened, uploads, f"user{number % 7}").discard()
+        start(opened, uploads, f"guest{number}").discard()
+    assert len(opened) <= 2 * len(kept) + 2
+    assert len(opened._owned) <= 2 * len(kept) + 2
+    assert sum(map(len, opened._owned.values())) <= len(opened)
+
+
+def test_uploads_that_go_on_are_not_forgotten(uploads):
+    """However many others came since."""
+    opened = OpenUploads(uploads, limit=2, total=1000)
+    start(opened, uploads, "ann")
+    start(opened, uploads, "ann")
+    for number in range(300):
+        start(opened, uploads, f"guest{number}").discard()
+    with pytest.raises(ApiError):
+        start(opened, uploads, "ann")
