@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from ..errors import ApiError
 from ..protocol.errors import ErrorCode
+from .direct import DirectBody, take_over
 from .state import ServerState
 from .store.base import Upload
 
@@ -29,21 +31,34 @@ async def invite(request: web.Request) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-class _Body:
+class _Pace:
     """
-    The body of a request, as it comes.
+    How quickly the body of a request comes.
 
     A client whose network is gone, or that sends a byte now and then, would otherwise keep its upload for
     itself. Only the time counts for which the server waited.
     """
 
-    def __init__(self, request: web.Request, state: ServerState) -> None:
-        self._request = request
-        self._patience = state.config.stall_seconds
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         self._waited = 0.0
         self._came = 0
 
-    async def next(self) -> bytes:
+    def note(self, count: int, seconds: float) -> None:
+        """
+        Bytes that came after a wait.
+
+        Raises:
+            ApiError: hardly anything came for too long (408).
+        """
+        self._came += count
+        self._waited += seconds
+        if count and self._waited >= self._patience:
+            if self._came < _SLOWEST * self._waited:
+                raise _gave_up("the body comes too slowly")
+            self._waited, self._came = 0.0, 0
+
+    async def chunk(self, content: StreamReader) -> bytes:
         """
         What came since the last call; empty at the end.
 
@@ -53,16 +68,22 @@ class _Body:
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._patience):
-                chunk = await self._request.content.readany()
+                chunk = await content.readany()
         except TimeoutError as problem:
             raise _gave_up("the body stalled") from problem
-        self._came += len(chunk)
-        self._waited += time.monotonic() - started
-        if chunk and self._waited >= self._patience:
-            if self._came < _SLOWEST * self._waited:
-                raise _gave_up("the body comes too slowly")
-            self._waited, self._came = 0.0, 0
+        self.note(len(chunk), time.monotonic() - started)
         return chunk
+
+    async def block(self, body: DirectBody) -> memoryview:
+        """As `chunk`, a buffer at a time."""
+        while True:
+            before, started = body.left, time.monotonic()
+            block = await body.next(self._patience)
+            if block is None and body.left == before:
+                raise _gave_up("the body stalled")
+            self.note(before - body.left, time.monotonic() - started)
+            if block is not None:
+                return block
 
 
 def _gave_up(reason: str) -> ApiError:
@@ -85,9 +106,9 @@ async def read_document(request: web.Request, state: ServerState) -> bytes:
     if (request.content_length or 0) > limit:
         raise too_large
     await invite(request)
-    body = _Body(request, state)
+    pace = _Pace(state.config.stall_seconds)
     data = bytearray()
-    while chunk := await body.next():
+    while chunk := await pace.chunk(request.content):
         data += chunk
         if len(data) > limit:
             raise too_large
@@ -114,12 +135,54 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
         StorageFull: the upload was discarded.
     """
     await invite(request)
-    body = _Body(request, state)
-    pending: asyncio.Task[None] | None = None
+    few = len(state.busy_uploads) <= _FEW_UPLOADS
     parts: list[bytes] = []
-    batched = total = 0
+    if limit is None or (request.content_length or 0) <= limit:
+        batch, count = (_BATCH, 2) if few else (_SMALL_BATCH, 1)
+        parts, direct = take_over(request, batch=batch, count=count)
+        if direct is not None:
+            return await _receive_directly(direct, parts, upload, state)
+    return await _receive(request, parts, upload, state, limit)
+
+
+async def _receive_directly(body: DirectBody, parts: list[bytes], upload: Upload, state: ServerState) -> int:
+    pace = _Pace(state.config.stall_seconds)
+    total = sum(map(len, parts)) + body.left
+    pending: asyncio.Future[None] | None = None
+
+    def write(block: memoryview) -> None:
+        upload.write([*parts, block])
+        parts.clear()
+
     try:
-        while chunk := await body.next():
+        while block := await pace.block(body):
+            if pending is not None:
+                await pending
+            pending = asyncio.ensure_future(_lend(body, block, state.in_thread(write, block)))
+            if body.is_single:
+                await pending
+    finally:
+        rest = body.rest()
+        if pending is not None:
+            await pending
+        if parts or rest:
+            await state.in_thread(upload.write, [*parts, *rest])
+    return total
+
+
+async def _lend(body: DirectBody, block: memoryview, use: Awaitable[None]) -> None:
+    await use
+    body.give(block)
+
+
+async def _receive(
+    request: web.Request, parts: list[bytes], upload: Upload, state: ServerState, limit: int | None
+) -> int:
+    pace = _Pace(state.config.stall_seconds)
+    pending: asyncio.Task[None] | None = None
+    batched = total = sum(map(len, parts))
+    try:
+        while chunk := await pace.chunk(request.content):
             parts.append(chunk)
             batched += len(chunk)
             total += len(chunk)

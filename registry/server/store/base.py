@@ -229,7 +229,7 @@ class Upload(Protocol):
         """How many bytes it holds."""
         ...
 
-    def write(self, parts: Sequence[bytes]) -> None:
+    def write(self, parts: Sequence[bytes | memoryview]) -> None:
         """
         Append bytes.
 

@@ -224,7 +224,7 @@ class _MemoryUpload:
     def size(self) -> int:
         return len(self._content)
 
-    def write(self, parts: Sequence[bytes]) -> None:
+    def write(self, parts: Sequence[bytes | memoryview]) -> None:
         self.is_paused = False
         for part in parts:
             self._content += part
