@@ -16,13 +16,13 @@ from dataclasses import replace
 from oci_image.digest import Digest
 from oci_image.store.gc import mark
 
-from .cache import CacheRecord, SqliteCacheIndex
+from .caching.cache import CacheRecord, SqliteCacheIndex
+from .caching.listings import FOLDER
+from .caching.preimages import describe
+from .caching.recorded import last_uses
 from .holdings import GIT, IMAGE, LISTS, MOUNT, STEP, UNPACKED, Account, Holding
 from .leases import living
-from .listings import FOLDER
 from .local import LocalStore
-from .preimages import describe
-from .recorded import last_uses
 from .statefiles import entries, is_locked, tree_size
 
 BY_LAYER = ("rootfs", "index", "tars")

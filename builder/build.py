@@ -16,6 +16,7 @@ from dockerfile_grammar.parser import Dockerfile, parse
 from oci_image.platform import local_platform
 
 from .assemble import annotations_of, assemble, check_annotations, gather
+from .caching.recall import Recall, Results, recalled
 from .context import BuildContext, open_context
 from .errors import BuildError
 from .events import EventSink, discard
@@ -25,7 +26,6 @@ from .loop import needs_loop
 from .named import NamedDirectory, read_named
 from .ops import Exec
 from .plan import plan
-from .recall import Recall, Results, recalled
 from .request import BuildRequest, BuildResult, ImageSet
 from .sources.fetching import Fetcher
 from .sources.remote import is_url, parse_git

@@ -19,10 +19,10 @@ from oci_image.layer.remove import remove_tree
 from oci_image.store.gc import mark, sweep
 
 from .accounting import BY_LAYER, account, open_cache
+from .caching.recorded import forget
 from .holdings import MOUNT, STEP, UNPACKED, Account, Holding
 from .leases import collecting
 from .local import LocalStore
-from .recorded import forget
 from .statefiles import entries, tree_size, unless_locked
 
 GRACE = 600.0

@@ -17,14 +17,14 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 from oci_image.store.base import BlobStore, TagStore
 
-from .records import nowhere
+from .caching.records import nowhere
 from .sources.options import NetworkOptions
 
 if TYPE_CHECKING:  # loaded only when something must run
     from oci_image.layer.index import LayerIndex
     from runtime.sandbox import Sandbox
 
-    from .cache import CacheIndex
+    from .caching.cache import CacheIndex
     from .rootfs.base import RootfsDriver
     from .statcache import StatCache
 

@@ -22,8 +22,8 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 from oci_image.store.lock import file_lock
 
+from .caching.records import CacheIndex, CacheRecord
 from .host import Resolver
-from .records import CacheIndex, CacheRecord
 
 _FOLDER = "leases"
 

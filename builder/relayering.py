@@ -18,12 +18,12 @@ from oci_image.digest import Digest
 from oci_image.image import Layer
 from oci_image.layer.entry import Kind
 
+from .caching.recall import Results
+from .caching.records import CacheRecord, is_complete
 from .events import EventSink, TaskDone, TaskStarted
 from .graph import BuildGraph, Target
 from .host import Host, LayerSource
 from .loop import needs_loop
-from .recall import Results
-from .records import CacheRecord, is_complete
 from .request import DEFAULT_EPOCH
 from .snapshots import Snapshot
 

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from oci_image.digest import Digest
 from oci_image.errors import ImageError
 
-from .cache import CacheRecord
+from .caching.cache import CacheRecord
+from .caching.listings import Listings
+from .caching.recall import Recall, Results
 from .errors import BuildError
 from .events import StepDone, StepProblem, StepStarted
 from .graph import BuildGraph, Step, key_preimage
-from .listings import Listings
 from .locks import exclusive
 from .perform.base import Supplies, given, identities, in_thread, perform
-from .recall import Recall, Results
 from .snapshots import Snapshot
 
 _LOCK_DIGITS = 3

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from oci_image.digest import Digest
 from oci_image.image import Layer
 
+from ..caching.records import CacheRecord
 from ..graph import BuildGraph, Step, Target
 from ..ops import BaseImage
-from ..records import CacheRecord
 from .document import CachedResult
 
 Lookup = Callable[[Digest], CacheRecord | None]

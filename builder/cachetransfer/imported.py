@@ -16,8 +16,8 @@ from oci_image.digest import Digest
 from oci_image.image import Layer
 from oci_image.store.base import BlobStore
 
+from ..caching.records import CacheIndex, CacheRecord, is_complete
 from ..graph import BuildGraph, Step
-from ..records import CacheIndex, CacheRecord, is_complete
 from .document import CachedResult
 from .gathering import base_of
 from .places import CacheSource, ImportedCache

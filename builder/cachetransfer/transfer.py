@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from ..caching.recall import Recall, Results
 from ..errors import CacheLost, ExportProblem
 from ..events import Event, EventSink, Notice, StepProblem, TaskDone, TaskStarted
 from ..graph import BuildGraph, Target
 from ..host import Host
-from ..recall import Recall, Results
 from ..snapshots import Snapshot
 from .exporting import PROBLEMS, Exporting, reason
 from .imported import ImportedCaches, ImportingIndex, absent_layers

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from oci_image.reference import Reference
 
 from ..build import build as build_image
+from ..caching.recorded import Watch, record
 from ..events import EventSink, Notice
 from ..host import Host
 from ..local import LocalStore
 from ..loop import drive, needs_loop
-from ..recorded import Watch, record
 from ..request import BuildRequest, BuildResult, ImageSet
 from .caching import open_caches
 from .granted import Granted
@@ -96,7 +96,7 @@ def build(
 
 
 def _explaining(sink: EventSink, host: Host) -> EventSink:
-    from ..explain import explaining
+    from ..caching.explain import explaining
 
     return explaining(sink, host)
 

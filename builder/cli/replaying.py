@@ -12,7 +12,7 @@ import json
 import os
 import sys
 
-from .. import replay
+from ..caching import replay
 from .inputs import ignore_file
 from .roots import VERSION, shows_color
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ..cache import SqliteCacheIndex
+from ..caching.cache import SqliteCacheIndex
 from ..events import EventSink, discard
 from ..host import Host
 from ..layersource import StoreLayers

@@ -23,7 +23,7 @@ from oci_image.layer.tree import LayerTree
 from oci_image.layer.write import LayerWriter
 from runtime.mounts import Bind, FileContent, Mount, Overlay, Tmpfs
 
-from ..cache import CacheRecord, is_complete
+from ..caching.cache import CacheRecord, is_complete
 from ..errors import BuildError, Unsupported
 from ..graph import Origin, Step
 from ..locks import exclusive, try_exclusive

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from builder.cache import CacheRecord, MemoryCacheIndex, SqliteCacheIndex, is_complete
+from builder.caching.cache import CacheRecord, MemoryCacheIndex, SqliteCacheIndex, is_complete
 from builder.leases import Lease, LeasingIndex
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
@@ -175,7 +175,7 @@ def test_a_place_that_cannot_be_written_is_a_store_problem(tmp_path):
 
 _WRITER = """
 import sys
-from builder.cache import CacheRecord, SqliteCacheIndex
+from builder.caching.cache import CacheRecord, SqliteCacheIndex
 from oci_image.digest import Digest
 index = SqliteCacheIndex(sys.argv[1])
 for number in range(100):

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from builder.cache import CacheRecord, SqliteCacheIndex
+from builder.caching.cache import CacheRecord, SqliteCacheIndex
 from oci_image.digest import Digest
 from oci_image.errors import StoreProblem
 

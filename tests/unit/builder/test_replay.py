@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import recorded, replay, statcache
+from builder import statcache
+from builder.caching import recorded, replay
 from builder.cli.inputs import read_inputs
 from builder.cli.main import main
 from builder.cli.replaying import record_key

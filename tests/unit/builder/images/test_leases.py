@@ -6,7 +6,7 @@ import time
 
 from builder import cleanup
 from builder.accounting import account
-from builder.cache import SqliteCacheIndex
+from builder.caching.cache import SqliteCacheIndex
 from builder.leases import Lease, LeasingIndex, collecting, living
 from tests.unit.builder.images.test_local_images import cache
 

@@ -11,7 +11,7 @@ import pytest
 
 from builder import cleanup
 from builder.accounting import account
-from builder.cache import CacheRecord, SqliteCacheIndex
+from builder.caching.cache import CacheRecord, SqliteCacheIndex
 from builder.errors import InvalidOption
 from builder.images import describe, history, remove, rows, tag
 from builder.importers.rootfs import import_rootfs

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.cache import MemoryCacheIndex
+from builder.caching.cache import MemoryCacheIndex
 from builder.context import BuildContext
 from builder.events import Event, discard
 from builder.graph import BuildGraph, Origin, Step, Target

@@ -9,7 +9,7 @@ import pytest
 from stand_ins import Recorder, host
 
 from builder.build import build
-from builder.cache import SqliteCacheIndex
+from builder.caching.cache import SqliteCacheIndex
 from builder.errors import MissingSource
 from builder.events import StepCached, StepDone
 from builder.layersource import StoreLayers

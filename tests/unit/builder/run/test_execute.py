@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from stand_ins import EPOCH, PLATFORM, Recorder, directory, file, graph, host, symlink
 
-from builder.cache import MemoryCacheIndex
+from builder.caching.cache import MemoryCacheIndex
 from builder.errors import BuildError, MissingSource, StepFailed
 from builder.events import StepCached, StepLog, StepProblem
 from builder.graph import Origin, Step

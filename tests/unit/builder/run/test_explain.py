@@ -6,12 +6,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.cache import CacheRecord
-from builder.explain import Explainer
+from builder.caching.cache import CacheRecord
+from builder.caching.explain import Explainer
+from builder.caching.listings import MOST, MOST_FILES, Listings
+from builder.caching.preimages import read_preimage
 from builder.graph import Origin, Step
-from builder.listings import MOST, MOST_FILES, Listings
 from builder.ops import CopyFiles, Exec, MakeDir, Scratch
-from builder.preimages import read_preimage
 from oci_image.platform import Platform
 
 BELOW = Step(Scratch(), (), Origin(name="FROM scratch"))

@@ -7,13 +7,13 @@ import time
 import pytest
 from stand_ins import Fake, graph, host, step, text_layer
 
-from builder.cache import CacheRecord, SqliteCacheIndex
+from builder.caching.cache import CacheRecord, SqliteCacheIndex
+from builder.caching.recall import Recall
 from builder.errors import BuildError
 from builder.events import StepCached, StepDone, StepProblem, StepStarted
 from builder.graph import Origin, Step
 from builder.ops import BaseImage, Scratch
 from builder.perform.base import Supplies
-from builder.recall import Recall
 from builder.runner import run
 from dockerfile_grammar.spans import Span
 from oci_image.errors import StoreProblem

@@ -14,11 +14,11 @@ from typing import Any
 
 from oci_image.digest import Digest
 
-from .events import Event, EventSink, Notice, StepStarted
-from .graph import Step
-from .host import Host
+from ..events import Event, EventSink, Notice, StepStarted
+from ..graph import Step
+from ..host import Host
+from ..ops import BaseImage, Scratch
 from .listings import Listings
-from .ops import BaseImage, Scratch
 from .preimages import Preimage, read_preimage
 
 _LEAST = 3.0

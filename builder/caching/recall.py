@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 from oci_image.digest import Digest
 
+from ..events import Event, EventSink, StepCached
+from ..graph import BuildGraph, Step
+from ..host import Host
+from ..ops import BaseImage
+from ..snapshots import Snapshot
 from .cache import CacheRecord, is_complete
-from .events import Event, EventSink, StepCached
-from .graph import BuildGraph, Step
-from .host import Host
-from .ops import BaseImage
-from .snapshots import Snapshot
 
 
 def recalled(graph: BuildGraph, host: Host) -> tuple[Step, ...] | None:

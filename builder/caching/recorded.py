@@ -26,15 +26,15 @@ from oci_image.image import Image
 from oci_image.platform import Platform
 from oci_image.reference import Reference
 
+from ..errors import BuildError
+from ..listing import Folder, Looked, Node
+from ..local import LocalStore
+from ..request import BuildResult
+from ..statcache import RACY_NS, STAMP
 from . import replay
-from .errors import BuildError
-from .listing import Folder, Looked, Node
-from .local import LocalStore
-from .request import BuildResult
-from .statcache import RACY_NS, STAMP
 
 if TYPE_CHECKING:
-    from .host import Host, Resolver
+    from ..host import Host, Resolver
 
 MOST_RECORDS = 100
 

@@ -16,7 +16,7 @@ from oci_image.digest import Digest
 from oci_image.image import Layer
 from oci_image.store.base import BlobStore
 
-from .snapshots import Snapshot
+from ..snapshots import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What may be reused of earlier builds: the cache index, recorded builds, and why a step misses."""
