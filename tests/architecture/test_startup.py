@@ -30,7 +30,8 @@ STANDARD = words(
 OURS = words(
     """
     builder builder.cli builder.cli.inputs builder.cli.main builder.cli.options builder.cli.replaying
-    builder.cli.report builder.cli.roots builder.cli.verbs builder.cli.verbs.build builder.caching.replay
+    builder.cli.report builder.cli.roots builder.cli.verbs builder.cli.verbs.build builder.caching
+    builder.caching.replay
     """
 )
 HELP = frozenset(("builder", "builder.cli", "builder.cli.main"))

@@ -183,7 +183,8 @@ def test_what_the_cached_path_loads():
     """Looking a build up needs neither asyncio nor anything that performs steps."""
     import subprocess
 
-    program = "import builder.caching.recall, builder.caching.cache, builder.assemble, builder.loop, sys; print(*sys.modules)"
+    cached = "builder.caching.recall, builder.caching.cache, builder.assemble, builder.loop"
+    program = f"import {cached}, sys; print(*sys.modules)"
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
