@@ -19,6 +19,7 @@ from .access import open_access
 from .app import create_app
 from .belongings import Belongings
 from .config import RegistryConfig
+from .connections import Runner
 from .mirror.upstream import OpenUpstream
 from .state import STATE, ServerState
 from .store.base import RegistryStore
@@ -72,7 +73,7 @@ async def listening(
         reloaded = tls.ReloadedContext(config.tls)
         context, refresh = reloaded.context, reloaded.refresh
     app = create_app(config, store, upstreams=upstreams, belongings=belongings)
-    runner = web.AppRunner(
+    runner = Runner(
         app,
         access_log=None,
         handle_signals=False,

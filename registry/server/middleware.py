@@ -126,5 +126,10 @@ def render(problem: ApiError) -> web.Response:
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Name the protocol, keep browsers from guessing types, and warn users."""
     add_warnings(request, response)
+    name_protocol(response)
+
+
+def name_protocol(response: web.StreamResponse) -> None:
+    """The headers of every answer."""
     response.headers[headers.VERSION_HEADER] = headers.VERSION_VALUE
     response.headers["X-Content-Type-Options"] = "nosniff"

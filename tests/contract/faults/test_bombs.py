@@ -1,6 +1,7 @@
 """Documents and headers that are meant to hurt (gates 17 and 18)."""
 
 import http.client
+import json
 import re
 import threading
 import time
@@ -181,6 +182,32 @@ def test_header_bombs_are_refused(bombed, name):
     assert closed
     assert 400 <= int(answer[9:12]) < 500, answer[:200]
     assert len(re.findall(rb"(?m)^HTTP/1\.", answer)) == 1
+    headers, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/json" in headers
+    assert [*json.loads(body)] == ["errors"]
+
+
+NO_HTTP = {
+    "a secret": b"s3cr3t-bytes and more\r\n\r\n",
+    "a secret in a header": b"GET /v2/ HTTP/1.1\r\ns3cr3t-bytes\r\n\r\n",
+    "a secret address": b"GET s3cr3t-bytes \x01 HTTP/1.1\r\n\r\n",
+    "a greeting of TLS": bytes.fromhex("160301010001000100fc0303") + b"s3cr3t-bytes" * 9,
+    "a script": b"<script>alert('s3cr3t-bytes')</script>\r\n\r\n",
+    "another protocol": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n s3cr3t-bytes",
+}
+
+
+@pytest.mark.parametrize("name", NO_HTTP)
+def test_what_is_no_http_is_not_repeated(bombed, name):
+    """The answer is an error of the registry in JSON without a byte of it, and the connection is closed."""
+    answer, closed = exchange(bombed.port, NO_HTTP[name].decode("latin-1"))
+    headers, _, body = answer.partition(b"\r\n\r\n")
+    assert closed
+    assert re.match(rb"HTTP/1\.[01] 400 ", headers)
+    assert b"docker-distribution-api-version: registry/2.0" in headers.lower()
+    assert json.loads(body)["errors"][0]["code"] == "UNSUPPORTED"
+    assert b"s3cr3t" not in answer
+    assert "s3cr3t" not in bombed.complaints
 
 
 def test_ten_thousand_accepted_types(bombed):
