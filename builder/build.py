@@ -17,7 +17,7 @@ from oci_image.platform import local_platform
 
 from .assemble import annotations_of, assemble, check_annotations, gather
 from .caching.recall import Recall, Results, recalled
-from .context import BuildContext, open_context
+from .contexts.context import BuildContext, open_context
 from .errors import BuildError
 from .events import EventSink, discard
 from .graph import BuildGraph, joined, platforms_of

@@ -30,7 +30,7 @@ from oci_image.errors import ImageError
 from oci_image.platform import Platform, local_platform
 from oci_image.reference import Reference
 
-from .context import BuildContext
+from .contexts.context import BuildContext
 from .errors import ChecksFailed, InvalidOption
 from .host import Resolver
 from .lowering.arguments import global_arguments

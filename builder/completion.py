@@ -7,10 +7,10 @@ and a value for each of them costs more than its digest.
 
 from __future__ import annotations
 
-from .filedigests import Batch, Digested, digest_files
-from .finding import Finder
-from .selection import Part, Selected
-from .statcache import DIGEST_SIZE, STAMP, FolderRecord, group_digest
+from .contexts.filedigests import Batch, Digested, digest_files
+from .contexts.finding import Finder
+from .contexts.selection import Part, Selected
+from .contexts.statcache import DIGEST_SIZE, STAMP, FolderRecord, group_digest
 
 
 def complete(sources: list[Selected], finder: Finder, root: str) -> None:

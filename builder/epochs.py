@@ -17,7 +17,7 @@ from dockerfile_grammar.instructions import Add, Arg
 from dockerfile_grammar.parser import Dockerfile
 from dockerfile_grammar.stages import Stage
 
-from .context import BuildContext
+from .contexts.context import BuildContext
 from .errors import BuildError, InvalidOption
 from .request import BuildRequest
 from .sources.base import Remotes

@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # loaded only when something must run
     from runtime.sandbox import Sandbox
 
     from .caching.cache import CacheIndex
+    from .contexts.statcache import StatCache
     from .rootfs.base import RootfsDriver
-    from .statcache import StatCache
 
 
 class Resolver(Protocol):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import os
 
+from .contexts.statcache import Xattrs
 from .errors import InvalidContext
-from .statcache import Xattrs
 
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -20,7 +20,7 @@ from dockerfile_grammar.stages import Stage
 from oci_image.platform import Platform, local_platform
 
 from .checks import check_options, check_plan, check_text
-from .context import BuildContext
+from .contexts.context import BuildContext
 from .epochs import Epochs
 from .errors import BuildError, ChecksFailed
 from .graph import BuildGraph, Origin, Step, Target

@@ -19,8 +19,8 @@ from oci_image.reference import Reference
 
 if TYPE_CHECKING:
     from .cachetransfer.options import CacheExport, CacheImport
+    from .contexts.listing import Looked
     from .graph import Step
-    from .listing import Looked
 
 DEFAULT_EPOCH = 315_532_800
 """1980-01-01T00:00:00Z in Unix seconds: the earliest time that zip archives can hold."""

@@ -14,10 +14,10 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from ..context import BuildContext
+from ..contexts.context import BuildContext
+from ..contexts.selection import Selection
+from ..contexts.statcache import STAMP
 from ..ops import ContextSource, CopyFiles, Exec, Op
-from ..selection import Selection
-from ..statcache import STAMP
 
 FOLDER = "listings"
 MOST = 100

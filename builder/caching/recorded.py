@@ -26,11 +26,11 @@ from oci_image.image import Image
 from oci_image.platform import Platform
 from oci_image.reference import Reference
 
+from ..contexts.listing import Folder, Looked, Node
+from ..contexts.statcache import RACY_NS, STAMP
 from ..errors import BuildError
-from ..listing import Folder, Looked, Node
 from ..local import LocalStore
 from ..request import BuildResult
-from ..statcache import RACY_NS, STAMP
 from . import replay
 
 if TYPE_CHECKING:

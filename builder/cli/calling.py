@@ -20,7 +20,7 @@ from dockerfile_grammar.parser import Dockerfile, parse
 from dockerfile_grammar.spans import SourceText
 from oci_image.platform import Platform, local_platform
 
-from ..context import BuildContext, open_context
+from ..contexts.context import BuildContext, open_context
 from ..errors import InvalidOption
 from ..host import Host
 from ..local import LocalStore

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..caching.cache import SqliteCacheIndex
+from ..contexts.statcache import StatCache
 from ..events import EventSink, discard
 from ..host import Host
 from ..layersource import StoreLayers
@@ -21,7 +22,6 @@ from ..local import LocalStore
 from ..resolve import StoreResolver
 from ..scratch import Scratch
 from ..sources.options import NetworkOptions
-from ..statcache import StatCache
 from .settings import VERSION, Settings
 
 if TYPE_CHECKING:

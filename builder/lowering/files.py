@@ -18,8 +18,8 @@ from dockerfile_grammar.heredocs import Heredoc
 from dockerfile_grammar.instructions import Add, Copy, Workdir
 from dockerfile_grammar.spans import Span
 
+from ..contexts.finding import normalised
 from ..errors import InvalidOption
-from ..finding import normalised
 from ..graph import Step
 from ..ops import ContextSource, CopyFiles, InlineSource, MakeDir, Source, StepSource
 from ..sources.remote import is_url, parse_git

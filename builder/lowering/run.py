@@ -16,8 +16,8 @@ from dockerfile_grammar.heredocs import read_heredoc_word
 from dockerfile_grammar.instructions import CommandLine, Run
 from dockerfile_grammar.mounts import MountFlag, parse_mount
 
+from ..contexts.finding import normalised
 from ..errors import InvalidOption, Unsupported
-from ..finding import normalised
 from ..graph import Step
 from ..ops import Exec, ExecMount, InlineFile
 from .dispatch import lower

@@ -19,7 +19,7 @@ from dockerfile_grammar.spans import Span
 from oci_image.config import History, ImageConfig
 from oci_image.platform import Platform
 
-from ..context import BuildContext
+from ..contexts.context import BuildContext
 from ..errors import InvalidContext
 from ..graph import Origin, Step
 from ..ops import Op

@@ -23,7 +23,7 @@ from ..request import Bounds
 from ..snapshots import Snapshot
 
 if TYPE_CHECKING:
-    from ..context import BuildContext
+    from ..contexts.context import BuildContext
     from ..ssh import AgentSource
 
 _P = ParamSpec("_P")

@@ -22,7 +22,7 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.tree import LayerTree
 from oci_image.layer.write import LayerWriter
 
-from ..context import BuildContext, ContextFiles
+from ..contexts.context import BuildContext, ContextFiles
 from ..errors import BuildError, InvalidContext
 from ..graph import Step
 from ..ops import ContextSource, CopyFiles, FetchedSource, InlineSource, MakeDir, StepSource

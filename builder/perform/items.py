@@ -17,8 +17,8 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.write import BUFFER, LayerWriter
 from oci_image.store.base import BlobStore
 
-from .. import selection
-from ..context import BuildContext, ContextFiles
+from ..contexts import selection
+from ..contexts.context import BuildContext, ContextFiles
 from ..ops import ContextSource, CopyFiles, FetchedSource, InlineSource
 
 _KINDS = {

@@ -25,8 +25,8 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.tree import LayerTree
 from oci_image.layer.write import LayerWriter
 
+from ..contexts.finding import has_magic, normalised, split_magic
 from ..errors import BuildError, MissingSource
-from ..finding import has_magic, normalised, split_magic
 from ..host import LayerSource
 from ..snapshots import Snapshot
 from .base import checkpoint

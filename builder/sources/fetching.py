@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from oci_image.digest import Digest
 
-from ..context import BuildContext, open_context
+from ..contexts.context import BuildContext, open_context
+from ..contexts.statcache import StatCache
 from ..errors import InvalidContext
 from ..events import EventSink, TaskDone, TaskProblem, TaskProgress, TaskStarted
 from ..host import Host
 from ..loop import needs_loop
-from ..statcache import StatCache
 from .base import NotFetched
 from .remote import GitSource, UrlSource, parse_git, without_credentials
 

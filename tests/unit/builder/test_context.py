@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import filedigests
-from builder.context import open_context
+from builder.contexts import filedigests
+from builder.contexts.context import open_context
+from builder.contexts.finding import has_magic, normalised
+from builder.contexts.missing import IgnoreFile, hiding_rule
+from builder.contexts.statcache import StatCache
 from builder.errors import InvalidContext, MissingSource
-from builder.finding import has_magic, normalised
-from builder.missing import IgnoreFile, hiding_rule
-from builder.statcache import StatCache
 from dockerfile_grammar.errors import InvalidPattern
 from dockerfile_grammar.ignorefile import IgnoreMatcher
 from dockerfile_grammar.wildcards import match_wildcard
@@ -470,7 +470,7 @@ def test_a_file_that_changes_while_it_is_digested(context, monkeypatch):
         (context.root / "f").write_text("2")
         return ()
 
-    monkeypatch.setattr("builder.filedigests.read_xattrs", write)
+    monkeypatch.setattr("builder.contexts.filedigests.read_xattrs", write)
     with pytest.raises(InvalidContext, match="f changed during the build"):
         opened.select("f")
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from builder import statcache
 from builder.caching import recorded, replay
 from builder.cli.inputs import read_inputs
 from builder.cli.main import main
 from builder.cli.replaying import record_key
 from builder.cli.verbs.build import parser
+from builder.contexts import statcache
 
 ROOT = Path(__file__).resolve().parents[3]
 

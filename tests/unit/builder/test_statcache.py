@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from builder.statcache import STAMP, StatCache, group_digest, join_names, stamp_of
+from builder.contexts.statcache import STAMP, StatCache, group_digest, join_names, stamp_of
 from oci_image.digest import Digest
 
 OLD = 1_000_000_000 * 10**9

@@ -4,12 +4,12 @@ import os
 
 import pytest
 
-from builder.context import open_context
+from builder.contexts.context import open_context
+from builder.contexts.statcache import StatCache
 from builder.errors import CannotResolve
 from builder.loop import drive
 from builder.plan import plan
 from builder.request import BuildRequest
-from builder.statcache import StatCache
 from dockerfile_grammar.parser import parse
 from oci_image.config import History, ImageConfig, RunConfig
 from oci_image.descriptor import Descriptor

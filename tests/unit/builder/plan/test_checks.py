@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.checks import check, check_options
-from builder.context import open_context
+from builder.contexts.context import open_context
+from builder.contexts.statcache import StatCache
 from builder.errors import BuildError, CannotResolve, ChecksFailed
 from builder.loop import drive
 from builder.request import BuildRequest
-from builder.statcache import StatCache
 from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.parser import parse
 from oci_image.platform import Platform

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from builder.checks import check
-from builder.context import open_context
+from builder.contexts.context import open_context
+from builder.contexts.statcache import StatCache
 from builder.errors import BuildError
 from builder.loop import drive
 from builder.outline import list_targets, outline
 from builder.request import BuildRequest
-from builder.statcache import StatCache
 from dockerfile_grammar.parser import parse
 from oci_image.platform import Platform
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.caching.cache import MemoryCacheIndex
-from builder.context import BuildContext
+from builder.contexts.context import BuildContext
+from builder.contexts.statcache import StatCache
 from builder.events import Event, discard
 from builder.graph import BuildGraph, Origin, Step, Target
 from builder.host import Host
@@ -20,7 +21,6 @@ from builder.perform.files import copy_files
 from builder.perform.layers import write_layer
 from builder.perform.stepfiles import tree_of
 from builder.snapshots import Snapshot
-from builder.statcache import StatCache
 from oci_image.config import ImageConfig
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest

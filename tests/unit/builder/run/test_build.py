@@ -10,13 +10,13 @@ from stand_ins import Recorder, host
 
 from builder.build import build
 from builder.caching.cache import SqliteCacheIndex
+from builder.contexts.statcache import StatCache
 from builder.errors import MissingSource
 from builder.events import StepCached, StepDone
 from builder.layersource import StoreLayers
 from builder.loop import drive
 from builder.request import BuildRequest
 from builder.resolve import StoreResolver
-from builder.statcache import StatCache
 from dockerfile_grammar.errors import DockerfileError
 from oci_image.platform import Platform
 from oci_image.reference import Reference

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dockerfile_grammar.ignorefile import IgnoreMatcher, read_patterns
 from dockerfile_grammar.suggest import nearest
 
-from .errors import InvalidContext, MissingSource
+from ..errors import InvalidContext, MissingSource
 from .finding import Finder
 
 

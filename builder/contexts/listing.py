@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from dockerfile_grammar.ignorefile import IgnoreMatcher
 
-from .errors import InvalidContext
-from .opening import OpenDirectories, read_xattrs
+from ..errors import InvalidContext
+from ..opening import OpenDirectories, read_xattrs
 from .statcache import INODE_BITS, STAMP, Xattrs, join_names, stamp_of
 
 _TYPE_BITS = 0o170000

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dockerfile_grammar.ignorefile import IgnoreMatcher
 from dockerfile_grammar.wildcards import match_wildcard
 
-from .errors import InvalidContext
+from ..errors import InvalidContext
 from .listing import Folder, Listing, Node
 from .selection import BLOCK, CHARACTER, DIRECTORY, FIFO, SYMLINK, Entry, Part
 from .statcache import StatTable

@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .errors import BuildError, InvalidContext
-from .opening import FILE_FLAGS, OpenDirectories, read_xattrs
+from ..errors import BuildError, InvalidContext
+from ..opening import FILE_FLAGS, OpenDirectories, read_xattrs
 from .statcache import STAMP, Xattrs, stamp_of
 
 _THREADS = 2

@@ -18,13 +18,13 @@ from dockerfile_grammar.errors import InvalidPattern
 from dockerfile_grammar.ignorefile import IgnoreMatcher, read_patterns
 from dockerfile_grammar.spans import Span
 
-from .completion import complete
-from .errors import InvalidContext, MissingSource
+from ..completion import complete
+from ..errors import InvalidContext, MissingSource
+from ..opening import OpenDirectories
 from .filedigests import check_unchanged, open_unchanged, read_unchanged
 from .finding import Finder, has_magic, normalised, unescaped
 from .listing import Listing, Looked
 from .missing import IgnoreFile, explain_missing
-from .opening import OpenDirectories
 from .selection import Entry, Selected, Selection
 from .statcache import StatCache
 

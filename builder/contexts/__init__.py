@@ -1,0 +1,1 @@
+"""Build contexts: what COPY, ADD and bind mounts select from, and the digests of it."""
