@@ -157,7 +157,7 @@ class Exec:
     Run a command in the filesystem of input 0.
 
     `env` is what the image and ARGs give, in order; `hidden_env` (proxies) reaches the command, not the key;
-    `hosts` are further names as "name:address".
+    `hosts` are further names as "name:address"; `hostname` is that of the sandbox, "" for the usual one.
     """
 
     argv: tuple[str, ...]
@@ -168,6 +168,7 @@ class Exec:
     network: str = "default"
     security: str = "sandbox"
     hosts: tuple[str, ...] = ()
+    hostname: str = ""
     mounts: tuple[ExecMount, ...] = ()
     files: tuple[InlineFile, ...] = ()
     hidden_env: tuple[str, ...] = ()
@@ -272,4 +273,5 @@ def _(op: Exec) -> dict[str, Any]:
         "clamp": op.clamp,
         # Names only: where they are is a matter of the machine that builds.
         **({"hosts": [host.partition(":")[0] for host in op.hosts]} if op.hosts else {}),
+        **({"hostname": op.hostname} if op.hostname else {}),
     }

@@ -56,10 +56,18 @@ class Bounds:
     What each RUN may use; no part of any key, as it does not change what a command makes.
 
     `shm_size` is the size of /dev/shm in bytes, 0 for the usual; `ulimits` are name, soft and hard limit;
-    `cgroup_parent` is the control group whose bounds hold for commands, too.
+    `cgroup_parent` is the control group whose bounds hold for commands, too. `memory` and `memory_swap`
+    (memory plus swap, -1 for no bound on swap) are bytes, `cpus` a number of processors, `cpu_shares` a
+    weight.
     """
 
     shm_size: int = 0
+    memory: int = 0
+    memory_swap: int = 0
+    cpus: float = 0.0
+    cpu_shares: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
     ulimits: tuple[tuple[str, int, int], ...] = ()
     cgroup_parent: str = ""
 

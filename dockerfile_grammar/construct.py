@@ -205,6 +205,8 @@ class Construct(Parts):
         self._needs(rest, "at least one argument")
         kind = str(rest[0]).upper()
         command = rest[1] if len(rest) > 1 else CommandLine.of_shell("")
+        if kind == "NONE":  # no check has no intervals; BuildKit does not look at the flags either
+            return Healthcheck(**self._base, test=probe(kind, command))
         return Healthcheck(
             **self._base,
             test=probe(kind, command),

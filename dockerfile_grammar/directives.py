@@ -35,12 +35,18 @@ class Directive:
 
 
 class DirectiveReader:
-    """Reads directives line by line; once a line is none, every later line is none."""
+    """
+    Reads directives line by line; once a line is none, every later line is none.
+
+    A ``#!`` line may stand first; ``escape`` directives below it do not count, as with BuildKit.
+    """
 
     def __init__(self, filename: str, *, marker: str = "#", first_line: int = 1) -> None:
         self._filename = filename
         self._marker = marker
+        self._first = first_line
         self._line = first_line - 1
+        self._known: tuple[str, ...] = KNOWN
         self._seen: set[str] = set()
         self.finished = False
 
@@ -55,11 +61,14 @@ class DirectiveReader:
         self._line += 1
         if self.finished:
             return None
+        if self._line == self._first and line.startswith("#!"):
+            self._known = tuple(name for name in KNOWN if name != "escape")
+            return None
         match = None
         if line.startswith(self._marker):
             match = _DIRECTIVE.fullmatch(line.removeprefix(self._marker).lstrip(SPACES))
         name = match.group(1).lower() if match else ""
-        if match is None or name not in KNOWN:
+        if match is None or name not in self._known:
             self.finished = True
             return None
         span = Span(self._filename, self._line, self._line)
@@ -84,6 +93,11 @@ def escape_character(directive: Directive) -> str:
     return directive.value
 
 
+def is_built_in(frontend: str) -> bool:
+    """Tell whether an image of a frontend is one whose language this is."""
+    return _FRONTEND.fullmatch(frontend) is not None
+
+
 def check_syntax(directive: Directive) -> None:
     """
     Accept the frontends whose language this is.
@@ -92,7 +106,7 @@ def check_syntax(directive: Directive) -> None:
         SyntaxProblem: the ``syntax`` directive names any other frontend.
 
     """
-    if not _FRONTEND.fullmatch(directive.first_word):
+    if not is_built_in(directive.first_word):
         raise SyntaxProblem(
             f"unsupported syntax frontend {directive.first_word}",
             span=directive.span,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import sys
 
 # unicode.IsSpace; unlike str.isspace it leaves out U+001C to U+001F.
 SPACES = (
@@ -53,14 +52,6 @@ _QUOTED = {
 def quote(text: str) -> str:
     """Write a string literal as strconv.Quote does."""
     return f'"{"".join(map(_quote_character, text))}"'
-
-
-def quote_rune(code: int) -> str:
-    """Write a number as fmt's ``%q`` does: as the literal of the character that it numbers."""
-    if code > sys.maxunicode or 0xD800 <= code < 0xE000:
-        code = 0xFFFD
-    inner = {'"': '"', "'": r"\'"}.get(chr(code)) or _quote_character(chr(code))
-    return f"'{inner}'"
 
 
 def _quote_character(char: str) -> str:

@@ -21,6 +21,8 @@ from ..ssh import AgentSource
 
 ENTITLEMENTS = ("network.host", "security.insecure")
 _LARGEST_SECRET = 500 << 10
+_LONGEST_COUNT = 12
+_USUAL_PERIOD = 100_000
 _ULIMIT = re.compile(r"([a-z]+)=(-1|\d+)(?::(-1|\d+))?")
 _ULIMITS = (
     *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"),
@@ -141,16 +143,61 @@ def read_bounds(args: argparse.Namespace) -> Bounds:
     Raises:
         InvalidOption: a value is malformed.
     """
+    return Bounds(
+        shm_size=_size("--shm-size", args.shm_size),
+        ulimits=tuple(_ulimit(text) for text in args.ulimit),
+        cgroup_parent=_group(args.cgroup_parent or ""),
+        memory=_size("--memory", args.memory),
+        memory_swap=_memory_swap(args),
+        cpus=_cpus(args),
+        cpu_shares=_count("--cpu-shares", args.cpu_shares),
+        cpuset_cpus=_cpuset("--cpuset-cpus", args.cpuset_cpus),
+        cpuset_mems=_cpuset("--cpuset-mems", args.cpuset_mems),
+    )
+
+
+def _size(flag: str, text: str | None) -> int:
     from dockerfile_grammar.golang import parse_size
 
-    size = 0
-    if args.shm_size:
-        try:
-            size = parse_size(args.shm_size)
-        except ValueError as problem:
-            raise InvalidOption(f"--shm-size: {problem}", hint="as in --shm-size 128m") from problem
-    ulimits = tuple(_ulimit(text) for text in args.ulimit)
-    return Bounds(shm_size=size, ulimits=ulimits, cgroup_parent=_group(args.cgroup_parent or ""))
+    if not text:
+        return 0
+    try:
+        return parse_size(text)
+    except ValueError as problem:
+        raise InvalidOption(f"{flag}: {problem}", hint=f"as in {flag} 128m") from problem
+
+
+def _memory_swap(args: argparse.Namespace) -> int:
+    if args.memory_swap == "-1":
+        return -1
+    size, memory = _size("--memory-swap", args.memory_swap), _size("--memory", args.memory)
+    if size and not memory:
+        raise InvalidOption("--memory-swap needs --memory, too: it bounds memory and swap together")
+    if 0 < size < memory:
+        raise InvalidOption("--memory-swap bounds memory and swap together, and is smaller than --memory")
+    return size
+
+
+def _cpus(args: argparse.Namespace) -> float:
+    """A quota for each period as a number of processors."""
+    period = _count("--cpu-period", args.cpu_period) or _USUAL_PERIOD
+    if not 1000 <= period <= 1_000_000:  # what the kernel takes, cgroups(7)
+        raise InvalidOption(f"--cpu-period {period}: expected 1000 to 1000000 microseconds")
+    return _count("--cpu-quota", args.cpu_quota) / period
+
+
+def _count(flag: str, text: str | None) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_COUNT):
+        raise InvalidOption(f"{flag} {text}: expected a number")
+    return int(text)
+
+
+def _cpuset(flag: str, text: str | None) -> str:
+    if text and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text, re.ASCII):
+        raise InvalidOption(f"{flag} {text}: expected numbers and ranges, as in 0-3,7")
+    return text or ""
 
 
 def _group(text: str) -> str:

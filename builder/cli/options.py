@@ -58,6 +58,13 @@ def add_granted(p: argparse.ArgumentParser) -> None:
         "--ulimit", action="append", default=[], metavar="NAME=SOFT[:HARD]", help="resource limit for RUN"
     )
     p.add_argument("--cgroup-parent", metavar="GROUP", help="control group whose bounds hold for RUN, too")
+    p.add_argument("-m", "--memory", metavar="BYTES", help="memory limit of each RUN, as in 512m")
+    p.add_argument("--memory-swap", metavar="BYTES", help="memory and swap of each RUN; -1 is no limit")
+    p.add_argument("-c", "--cpu-shares", metavar="N", help="weight of each RUN, 1024 is usual")
+    p.add_argument("--cpu-period", metavar="MICROSECONDS", help="period of --cpu-quota, usually 100000")
+    p.add_argument("--cpu-quota", metavar="MICROSECONDS", help="processor time of each RUN in a period")
+    p.add_argument("--cpuset-cpus", metavar="LIST", help="processors that RUN may use, as in 0-3,7")
+    p.add_argument("--cpuset-mems", metavar="LIST", help="memory nodes that RUN may use")
     p.add_argument(
         "--no-cache-filter", action="append", default=[], metavar="STAGE", help="stage to run again"
     )

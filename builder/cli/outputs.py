@@ -85,6 +85,8 @@ async def deliver(
     delivered = Delivered(made=result.made, names=list(request.tags))
     pushes: list[tuple[ExportOptions, ImageSet, tuple[Reference, ...]]] = []
     for options in outputs:
+        if options.type == "cacheonly":
+            continue  # the steps are in the cache already
         made = await variant(result.made, options, request, host, sink)
         names = options.names or request.tags
         if options.type not in _IMAGES:

@@ -34,7 +34,11 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
     """
     if args.no_cache or args.pull or args.push or args.output or args.plan or args.no_cache_filter:
         return ""
-    if args.build_context or args.secret or args.ssh or args.shm_size or args.ulimit or args.cgroup_parent:
+    bounds = (
+        *(args.shm_size, args.ulimit, args.cgroup_parent, args.memory, args.memory_swap, args.cpu_shares),
+        *(args.cpu_period, args.cpu_quota, args.cpuset_cpus, args.cpuset_mems),
+    )
+    if args.build_context or args.secret or args.ssh or any(bounds):
         return ""  # no part of any key, but what is wrong with them has to be told every time
     if len(args.platform) > 1 or "," in "".join(args.platform) or args.annotation or args.squash:
         return ""

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, Unsupported
 from ..request import Annotation, BuildRequest, Output
 from .granted import read_bounds, read_entitlements, read_hosts
 from .inputs import Inputs
@@ -35,15 +35,19 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
     if args.network not in ("default", "none", "host", "private"):
         raise InvalidOption(f"--network {args.network}: expected default, none, host or private")
     build_args = inputs.build_args
+    _check_frontend(build_args.get("BUILDKIT_SYNTAX", ""))
     if _EPOCH not in build_args and settings.source_date_epoch:
         build_args = {**build_args, _EPOCH: settings.source_date_epoch}
     epoch = build_args.get(_EPOCH, "")
+    tags = tuple(Reference.parse(text) for text in args.tag)
+    outputs = _outputs(args.output)
+    keeps_nothing = bool(outputs) and all(output.type == "cacheonly" for output in outputs) and not args.push
     return BuildRequest(
         context=inputs.context,
         dockerfile=inputs.dockerfile,
         dockerfile_name=inputs.name,
         dockerfile_path=inputs.path,
-        tags=tuple(Reference.parse(text) for text in args.tag),
+        tags=() if keeps_nothing else tags,
         target=args.target,
         build_args=build_args,
         build_contexts=dict(_build_context(text) for text in args.build_context),
@@ -62,7 +66,7 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         # A word stands for a time that only planning finds.
         epoch=parse_epoch(epoch) if epoch[:1].isdigit() else None,
         context_time=inputs.context_time,
-        outputs=_outputs(args.output),
+        outputs=outputs,
         push=args.push,
         compression=args.compression,
         cache_from=_imports(args.cache_from),
@@ -78,6 +82,19 @@ def _check_compression(text: str) -> None:
         parse_encoder(text)
     except ImageError as problem:
         raise InvalidOption(f"--compression {text}: {problem.message}", hint=problem.hint) from problem
+
+
+def _check_frontend(text: str) -> None:
+    """A frontend that the build chooses has to be the one that is built in, as with the directive."""
+    if not text:
+        return
+    from dockerfile_grammar.directives import is_built_in
+
+    if not is_built_in(text.partition(" ")[0]):
+        raise Unsupported(
+            f"--build-arg BUILDKIT_SYNTAX={text}: unsupported syntax frontend",
+            hint="only docker/dockerfile is built in",
+        )
 
 
 def _imports(texts: list[str]) -> tuple[CacheImport, ...]:

@@ -31,6 +31,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "docker": _ARCHIVE,
     "tar": ("dest", "platform-split"),
     "local": ("dest", "platform-split", "mode"),
+    "cacheonly": (),
 }
 """The options of each type; those with images take annotations, too."""
 _IMAGES = ("image", "registry", "oci", "docker")
@@ -182,6 +183,10 @@ def _check_destination(output: Output, values: _Values, where: str) -> None:
     if output.type in ("image", "registry"):
         if output.dest:
             raise InvalidOption(f"{where}: an image goes to the store or a registry, not to dest")
+        return
+    if output.type == "cacheonly":
+        if output.dest:
+            raise InvalidOption(f"{where}: nothing leaves the build cache, so there is no dest")
         return
     if not output.dest:
         hint = "dest=- is standard output, as for docker load" if output.type == "docker" else None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from dockerfile_grammar import words
-from dockerfile_grammar.golang import quote, quote_rune
+from dockerfile_grammar.golang import quote
 from dockerfile_grammar.instructions import (
     Arg,
     Cmd,
@@ -157,9 +157,14 @@ def _(instruction: Healthcheck, state: StageState, scope: Scope) -> StageState:
         start_interval=instruction.start_interval,
         retries=instruction.retries,
     )
-    times = (check.interval, check.timeout, check.start_period, check.start_interval)
-    durations = " ".join(f'"{format_duration(time)}"' for time in times)
-    shown = f"&{{{quoted_list(check.test)} {durations} {quote_rune(check.retries)}}}"
+    times = {
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval,
+    }
+    durations = " ".join(f"{name}:{format_duration(time)}" for name, time in times.items())
+    shown = f"{{Test:{plain_list(check.test)} {durations} Retries:{check.retries}}}"
     return state.with_run_config(healthcheck=check).with_history(f"HEALTHCHECK {shown}")
 
 

@@ -27,6 +27,7 @@ from .state import Scope, StageState, display_name
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 _SCRIPTS = "/dev/pipes"
+_LONGEST_HOSTNAME = 64
 
 
 @lower.register
@@ -53,6 +54,7 @@ def _(instruction: Run, state: StageState, scope: Scope) -> StageState:
         network=_network(instruction, scope),
         security=_security(instruction, scope),
         hosts=scope.request.add_hosts,
+        hostname=_hostname(instruction, scope),
         mounts=mounts,
         files=files,
         hidden_env=tuple(
@@ -104,6 +106,17 @@ def _declared(state: StageState) -> list[str]:
     return [f"|{len(shown)}", *shown.values()] if shown else []
 
 
+def _hostname(instruction: Run, scope: Scope) -> str:
+    """The name of the sandbox that the build asks for; a Linux host name, sethostname(2)."""
+    name = scope.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", "")
+    if name and not (len(name) <= _LONGEST_HOSTNAME and name.isprintable() and not set(name) & set(" /")):
+        raise InvalidOption(
+            f"BUILDKIT_SANDBOX_HOSTNAME={name}: expected a name of at most {_LONGEST_HOSTNAME} characters",
+            span=instruction.span,
+        )
+    return name
+
+
 def _network(instruction: Run, scope: Scope) -> str:
     wanted = instruction.network or "default"
     if wanted == "default":
@@ -150,9 +163,11 @@ def _mount(
             inputs.append(step)
         lowered = replace(lowered, source=f"/{source}", input=inputs.index(step))
     if mount.type == "cache":
+        namespace = scope.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+        name = mount.id or posixpath.normpath(mount.target)
         return replace(
             lowered,
-            id=mount.id or posixpath.normpath(mount.target),
+            id=f"{namespace}/{name}" if namespace else name,
             sharing=mount.sharing or "shared",
             mode=mount.mode,
             uid=mount.uid or 0,

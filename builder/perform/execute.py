@@ -132,7 +132,7 @@ def _spec(op: Exec, workspace: Workspace, given: Mounted, supplies: Supplies) ->
         cwd=op.cwd,
         user=op.user,
         mounts=tuple(given.mounts),
-        hostname=_HOSTNAME,
+        hostname=op.hostname or _HOSTNAME,
         network=network,
         limits=_limits(supplies.bounds),
         privileged=op.security == "insecure",
@@ -141,8 +141,16 @@ def _spec(op: Exec, workspace: Workspace, given: Mounted, supplies: Supplies) ->
 
 
 def _limits(bounds: Bounds) -> Limits:
-    ulimits = tuple(Ulimit(*limit) for limit in bounds.ulimits)
-    limits = Limits(ulimits=ulimits, parent=bounds.cgroup_parent)
+    limits = Limits(
+        memory=bounds.memory,
+        memory_swap=bounds.memory_swap,
+        cpus=bounds.cpus,
+        cpu_shares=bounds.cpu_shares,
+        cpuset_cpus=bounds.cpuset_cpus,
+        cpuset_mems=bounds.cpuset_mems,
+        parent=bounds.cgroup_parent,
+        ulimits=tuple(Ulimit(*limit) for limit in bounds.ulimits),
+    )
     return replace(limits, shm_size=bounds.shm_size) if bounds.shm_size else limits
 
 

@@ -74,6 +74,24 @@ def test_files_with_results(busybox, context, tmp_path):
     assert meta["containerimage.digest"] == busybox.image("x:1")["Descriptor"]["digest"]
 
 
+def test_results_stay_here(busybox, context):
+    """--load is what happens anyway; with cacheonly the steps are kept, and nothing gets a name."""
+    loaded = busybox.build(context, "--load", "-t", "loaded")
+    cached = busybox.build(context, "-o", "type=cacheonly", "-t", "nothing")
+
+    assert busybox.image("loaded")["Id"] == loaded.stdout.strip() == cached.stdout.strip()
+    assert "CACHED" in cached.stderr
+    assert busybox("inspect", "nothing", check=False).returncode == 1
+
+
+def test_a_frontend_that_is_not_built_in(busybox, context):
+    """BUILDKIT_SYNTAX may name docker/dockerfile, as the directive may, and no other."""
+    busybox.build(context, "--build-arg", "BUILDKIT_SYNTAX=docker/dockerfile:1.7")
+    done = busybox.build(context, "--build-arg", "BUILDKIT_SYNTAX=team/frontend:2", check=False)
+    assert done.returncode == 1
+    assert "BUILDKIT_SYNTAX=team/frontend:2: unsupported syntax frontend" in done.stderr
+
+
 def test_quiet_and_json(busybox, context):
     """-q prints the ID alone; json prints one object on each line."""
     quiet = busybox("-q", context)

@@ -10,15 +10,59 @@ from ..inputs import Inputs, is_remote, read_inputs
 from ..replaying import record_key, replayed
 from ..roots import store_root
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # type checkers take the name for True; importing typing would take long
+    from collections.abc import Mapping
+    from typing import NoReturn
+
 DESCRIPTION = "Build an image from a Dockerfile and a build context."
+
+
+class _Misread(Exception):
+    """The arguments cannot be read as they are."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of ending the process: what cannot be read may be a word of docker's."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _Misread(message)
+
+
+def read(arguments: list[str]) -> argparse.Namespace:
+    """
+    The arguments as ours, with those that only docker's command line has translated or refused.
+
+    Raises:
+        BuildError: a flag of docker's is not supported.
+        SystemExit: wrong usage, which is explained.
+    """
+    p = parser()
+    try:
+        # argparse takes "-q=false" for several letters.
+        return p.parse_args(["--misread"] if any(word.startswith("-q=") for word in arguments) else arguments)
+    except _Misread:
+        pass
+    from ..dockerflags import suggestion, translated
+
+    words = translated(arguments)
+    try:
+        return p.parse_args(words)
+    except _Misread as problem:
+        known = p._option_string_actions  # noqa: SLF001 - argparse tells it in no other way
+        argparse.ArgumentParser.error(p, f"{problem}{suggestion(words, known)}")
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the verb."""
     from ..options import add_caches, add_granted, add_progress, add_root, formatter
 
-    p = argparse.ArgumentParser(
-        prog="pybuild", usage="pybuild [OPTIONS] CONTEXT", description=DESCRIPTION, formatter_class=formatter
+    p = _Parser(
+        prog="pybuild",
+        usage="pybuild [OPTIONS] CONTEXT",
+        description=DESCRIPTION,
+        formatter_class=formatter,
+        allow_abbrev=False,
     )
     add_root(p)
     p.add_argument(
@@ -58,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="type=TYPE[,dest=PATH]",
-        help="where the result goes: image, registry, oci, docker, tar or local",
+        help="where the result goes: image, registry, oci, docker, tar, local or cacheonly",
     )
     p.add_argument(
         "--annotation",
@@ -87,7 +131,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """Run the verb."""
-    args = parser().parse_args(arguments)
+    args = read(arguments)
+    _add_defaults(args, os.environ)
     builds = args.call == "build" and not args.plan
     if args.iidfile and builds:
         # Gone before the build, so that a failed one never leaves the ID of an earlier image.
@@ -104,6 +149,16 @@ def main(arguments: list[str]) -> int:
     if key and replayed(store_root(args.root, environment), key, args, inputs, environment):
         return 0
     return _run(args, inputs, environment, key)
+
+
+def _add_defaults(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
+    """What docker's command line takes from the environment unless a flag says it."""
+    if not args.platform and environment.get("DOCKER_DEFAULT_PLATFORM"):
+        args.platform = [environment["DOCKER_DEFAULT_PLATFORM"]]
+    if args.progress == "auto" and environment.get("BUILDKIT_PROGRESS"):
+        kind = environment["BUILDKIT_PROGRESS"]
+        if kind in ("plain", "tty", "json", "quiet", "none"):  # of the others of BuildKit none is known
+            args.progress = "quiet" if kind == "none" else kind
 
 
 def _run(args: argparse.Namespace, inputs: Inputs, environment: dict[str, str], key: str) -> int:

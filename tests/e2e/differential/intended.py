@@ -83,8 +83,8 @@ ROWS = (
     Row(
         "docker",
         HEALTH,
-        r"history \d: ours \('HEALTHCHECK &.* theirs \('HEALTHCHECK &",
-        "Today's history has --start-interval too, which 20.10 does not know.",
+        r"history \d: ours \('HEALTHCHECK \{.* theirs \('HEALTHCHECK &",
+        "Today's history names the parts of a check, --start-interval too; 20.10 printed them quoted.",
     ),
     Row(
         "docker",

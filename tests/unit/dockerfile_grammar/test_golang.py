@@ -12,7 +12,6 @@ from dockerfile_grammar.golang import (
     parse_size,
     parse_unsigned,
     quote,
-    quote_rune,
 )
 
 SECOND = 1_000_000_000
@@ -123,23 +122,6 @@ def test_parse_unsigned():
 def test_quote(text, expected):
     """Text should be quoted so that nothing invisible is left."""
     assert quote(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        (0, r"'\x00'"),
-        (3, r"'\x03'"),
-        (10, r"'\n'"),
-        (34, "'\"'"),
-        (39, r"'\''"),
-        (65, "'A'"),
-        (0xD800, "'\ufffd'"),
-    ],
-)
-def test_quote_rune(code, expected):
-    """A number should be written as the literal of its character."""
-    assert quote_rune(code) == expected
 
 
 @pytest.mark.parametrize(

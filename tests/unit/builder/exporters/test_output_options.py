@@ -61,7 +61,9 @@ def test_defaults():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("type=tarball,dest=x", "expected one of image, registry, oci, docker, tar, local"),
+        ("type=tarball,dest=x", "expected one of image, registry, oci, docker, tar, local, cacheonly"),
+        ("type=cacheonly,dest=x", "nothing leaves the build cache"),
+        ("type=cacheonly,name=x", "unknown option name"),
         ("dest=x,name=y", "the type is missing"),
         ("type=image,name=a,b", "'b' is not of the form key=value"),
         ("type=oci", "dest=PATH is missing"),

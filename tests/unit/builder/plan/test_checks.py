@@ -293,6 +293,7 @@ def test_options(checked):
     options = check_options(parsed, {})
     assert (options.skipped, options.is_error, options.experimental_all) == ({"A", "B"}, True, True)
     assert not check_options(parsed, {"BUILDKIT_DOCKERFILE_CHECK": ""}).is_error
+    assert check_options(parse("#!/usr/bin/x\n# check=error=true\nFROM scratch\n"), {}).is_error
     with pytest.raises(DockerfileError, match="failed to parse check options") as caught:
         checked("# syntax=docker/dockerfile:1\n# check=foo=bar\nFROM scratch\n")
     assert caught.value.span.start_line == 2

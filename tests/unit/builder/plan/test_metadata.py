@@ -59,10 +59,19 @@ ONBUILD RUN true
         "VOLUME [/data /logs]",
         "USER app:app",
         "STOPSIGNAL SIGTERM",
-        r"""HEALTHCHECK &{["CMD" "curl" "x"] "1m30s" "0s" "0s" "0s" '\x03'}""",
+        "HEALTHCHECK {Test:[CMD curl x] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}",
     ]
     added = plans.config(text).history[1:]
     assert all(entry.empty_layer and entry.created == "1980-01-01T00:00:00Z" for entry in added)
+
+
+@pytest.mark.parametrize("flags", ["", "--interval=5s --retries=2 "])
+def test_no_healthcheck_has_no_intervals(plans, flags):
+    """NONE should be stored so that it hides the check of the base, without anything else."""
+    base = plans.image_of("base", healthcheck=Healthcheck(test=("CMD", "x"), interval=1))
+    plans.resolver.images[str(plans.reference("checked"))] = base
+    config = plans.config(f"FROM checked\nHEALTHCHECK {flags}NONE\n")
+    assert config.config.healthcheck == Healthcheck(test=("NONE",))
 
 
 def test_a_line_of_env_sees_the_variables_from_before_it(plans):

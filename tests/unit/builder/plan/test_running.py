@@ -173,6 +173,32 @@ def test_cache_mounts(plans):
     assert cache.readonly
 
 
+def test_cache_mounts_of_a_namespace(plans):
+    """BUILDKIT_CACHE_MOUNT_NS should keep caches apart, and count for nothing else."""
+    cache = mount(plans, "type=cache,target=/c", build_args={"BUILDKIT_CACHE_MOUNT_NS": "mine"})
+    assert cache.id == "mine//c"
+
+    def head(**arguments):
+        text = "FROM alpine\nRUN --mount=type=cache,target=/c x\n"
+        return plans(text, build_args=arguments).targets[0].head
+
+    assert head(BUILDKIT_CACHE_MOUNT_NS="mine") == head()
+
+
+def test_the_name_of_the_sandbox(plans):
+    """BUILDKIT_SANDBOX_HOSTNAME should name the sandbox, and be part of the key; no name can be anything."""
+    text = "FROM alpine\nRUN hostname\n"
+
+    def head(**arguments):
+        return plans(text, build_args=arguments).targets[0].head
+
+    assert head(BUILDKIT_SANDBOX_HOSTNAME="box").op.hostname == "box"
+    assert len({head(), head(BUILDKIT_SANDBOX_HOSTNAME="a"), head(BUILDKIT_SANDBOX_HOSTNAME="b")}) == 3
+    for name in ("a b", "a/b", "x" * 65, "a\n"):
+        with pytest.raises(InvalidOption, match="BUILDKIT_SANDBOX_HOSTNAME"):
+            head(BUILDKIT_SANDBOX_HOSTNAME=name)
+
+
 def test_what_of_a_cache_mount_is_in_the_key(plans):
     """The target of a cache should be in the key, its id and sharing mode should not."""
 

@@ -16,6 +16,8 @@ from builder.graph import Origin, Step
 from builder.ops import BaseImage, CopyFiles, Exec, ExecMount, InlineFile, InlineSource, Scratch
 from builder.perform import execute, files  # noqa: F401 - they register what performs steps
 from builder.perform.base import Supplies
+from builder.perform.execute import _limits
+from builder.request import Bounds
 from builder.rootfs.open import open_driver
 from builder.runner import run
 from builder.scratch import Scratch as ScratchDirectory
@@ -26,6 +28,7 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.platform import Platform
 from runtime.probe import can_sandbox
 from runtime.sandbox import LinuxSandbox
+from runtime.spec import Ulimit
 
 pytestmark = pytest.mark.userns
 BUSYBOX = "/bin/busybox"
@@ -132,6 +135,32 @@ async def test_a_command_runs_and_its_changes_are_a_layer(lab):
     assert lab.read(snapshot, "made") == "content\n"
     assert lab.bench.tree(snapshot).lookup("made").mtime == EPOCH
     assert lab.bench.written(snapshot) == ["made"]
+
+
+async def test_the_name_of_the_sandbox(lab):
+    """A command sees the host name that was asked for, or the usual one."""
+    await lab.run(lab.exec("cat /proc/sys/kernel/hostname"))
+    await lab.run(lab.exec("cat /proc/sys/kernel/hostname", hostname="box.example"))
+    assert lab.output() == "buildkitsandbox\nbox.example\n"
+
+
+def test_bounds_reach_the_sandbox():
+    """Every bound of a build is a limit of each command."""
+    bounds = Bounds(
+        shm_size=1,
+        memory=2,
+        memory_swap=3,
+        cpus=0.5,
+        cpu_shares=4,
+        cpuset_cpus="0",
+        cpuset_mems="1",
+        cgroup_parent="g",
+        ulimits=(("nofile", 5, 6),),
+    )
+    limits = _limits(bounds)
+    assert (limits.shm_size, limits.memory, limits.memory_swap, limits.cpus) == (1, 2, 3, 0.5)
+    assert (limits.cpu_shares, limits.cpuset_cpus, limits.cpuset_mems) == (4, "0", "1")
+    assert (limits.parent, limits.ulimits) == ("g", (Ulimit("nofile", 5, 6),))
 
 
 async def test_equal_runs_give_equal_layers(lab):
