@@ -596,8 +596,18 @@ def test_arguments_that_are_not_in_the_key_only_report(project):
     in_key |= {"add_host", "allow"}
     never = {"no_cache", "no_cache_filter", "pull", "push", "output", "plan", "call", "build_context"}
     never |= {"secret", "ssh", "shm_size", "ulimit", "cgroup_parent", "annotation", "squash"}
-    never |= {"cache_from", "cache_to"}
-    reports = {"progress", "iidfile", "metadata_file", "root", "compression", "help"}
+    never |= {"cache_from", "cache_to", "memory", "memory_swap", "cpu_shares", "cpu_period", "cpu_quota"}
+    never |= {"cpuset_cpus", "cpuset_mems"}
+    reports = {
+        "progress",
+        "iidfile",
+        "metadata_file",
+        "root",
+        "compression",
+        "help",
+        "explain",
+        "cache_limit",
+    }
 
     options = {action.dest for action in parser()._actions if isinstance(action, argparse.Action)}
 
