@@ -8,6 +8,7 @@ bounded; a document that cannot be read is shown without what it would have told
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,9 @@ from .store.base import RegistryStore, StoredManifest
 
 _CONFIG_LIMIT = 1024 * 1024
 _COSIGN = {"sig": "Signature", "att": "Attestation", "sbom": "SBOM"}
+_ATTACHED = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\.(sig|att|sbom))?")
+_BUILT_WITH = "vnd.docker.reference.type"
+_MEASURED = 100  # manifests of an index whose sizes are looked up
 _KINDS = (
     ("signature", "Signature"),
     ("cosign", "Signature"),
@@ -65,12 +69,21 @@ class TagLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChildLine:
+    """A manifest of an index: what it is for, and the size of what it refers to where that is known."""
+
+    digest: Digest
+    what: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestView:
     """A manifest with everything that is told about it."""
 
     stored: StoredManifest
     layers: tuple[LayerLine, ...] = ()
-    children: tuple[Descriptor, ...] = ()
+    children: tuple[ChildLine, ...] = ()
     referrers: tuple[ReferrerLine, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     facts: tuple[tuple[str, str], ...] = ()
@@ -101,13 +114,25 @@ def _tag_line(store: RegistryStore, repository: str, name: str) -> TagLine:
     if isinstance(value, Index):
         platforms = [str(item.platform) for item in value.manifests if item.platform is not None]
         known = [platform for platform in platforms if not platform.startswith("unknown")]
-        return TagLine(name=name, digest=digest, summary=", ".join(known) or "index")
+        summary = "referrers" if _ATTACHED.fullmatch(name) else ", ".join(known) or "index"
+        return TagLine(name=name, digest=digest, summary=summary)
     if value is None:
         return TagLine(name=name, digest=digest, summary=stored.descriptor.media_type)
-    size = value.config.size + sum(layer.size for layer in value.layers)
     is_image = value.config.media_type in mediatypes.CONFIGS
-    word = "image" if is_image else kind_of(stored.descriptor.artifact_type).lower()
-    return TagLine(name=name, digest=digest, summary=word, size=size)
+    word = "image" if is_image else _as_summary(kind_of(stored.descriptor.artifact_type))
+    attached = _ATTACHED.fullmatch(name)
+    if attached and attached[1]:
+        word = _as_summary(_COSIGN[attached[1]])
+    return TagLine(name=name, digest=digest, summary=word, size=_size(value))
+
+
+def _as_summary(word: str) -> str:
+    return word if word.startswith("SBOM") else word.lower()
+
+
+def _size(manifest: Manifest) -> int:
+    """The bytes of everything that the manifest refers to."""
+    return manifest.config.size + sum(layer.size for layer in manifest.layers)
 
 
 def read_view(store: RegistryStore, repository: str, reference: Digest | str) -> ManifestView | None:
@@ -119,8 +144,9 @@ def read_view(store: RegistryStore, repository: str, reference: Digest | str) ->
     value = _parse(stored)
     referrers = _referrers(store, repository, stored.digest)
     if isinstance(value, Index):
+        children = _children(store, repository, value)
         return ManifestView(
-            stored=stored, children=value.manifests, referrers=referrers, annotations=value.annotations
+            stored=stored, children=children, referrers=referrers, annotations=value.annotations
         )
     if value is None:
         return ManifestView(stored=stored, referrers=referrers)
@@ -139,6 +165,24 @@ def _parse(stored: StoredManifest) -> Manifest | Index | None:
         return read_manifest(stored.raw, stored.descriptor.media_type, "manifest").value
     except ImageError:
         return None
+
+
+def _children(store: RegistryStore, repository: str, index: Index) -> tuple[ChildLine, ...]:
+    lines = []
+    for number, child in enumerate(index.manifests):
+        platform = "" if child.platform is None else str(child.platform)
+        if child.annotations.get(_BUILT_WITH) == "attestation-manifest":
+            platform = "attestation"  # its platform is unknown/unknown, so that nobody runs it
+        found = store.manifests.get(repository, child.digest) if number < _MEASURED else None
+        value = None if found is None else _parse(found)
+        lines.append(
+            ChildLine(
+                digest=child.digest,
+                what=platform or child.artifact_type or child.media_type,
+                size=_size(value) if isinstance(value, Manifest) else None,
+            )
+        )
+    return tuple(lines)
 
 
 def _config(store: RegistryStore, repository: str, manifest: Manifest) -> dict[str, Any]:
@@ -197,6 +241,9 @@ def _referrers(store: RegistryStore, repository: str, subject: Digest) -> tuple[
         digest = store.tags.get(repository, f"{subject.algorithm}-{subject.hex}.{suffix}")
         stored = None if digest is None else store.manifests.get(repository, digest)
         if stored is not None:
+            value = _parse(stored)  # the manifest says that it is an image; what is in it tells more
             kind = stored.descriptor.artifact_type or stored.descriptor.media_type
+            if isinstance(value, Manifest) and value.layers and kind in mediatypes.CONFIGS:
+                kind = value.layers[0].media_type
             found.append(ReferrerLine(kind=word, type=kind, digest=stored.digest, size=len(stored.raw)))
     return tuple(found)

@@ -102,6 +102,9 @@ def manifest(frame: Frame, name: str, reference: str, view: ManifestView) -> str
         ("Media type", element("code", stored.descriptor.media_type, class_="break")),
         *view.facts,
     ]
+    if stored.subject is not None:
+        subject = frame.link("r/", name, "@", str(stored.subject))
+        facts.append(("Refers to", element("a", short_text(stored.subject), href=subject)))
     if view.layers:
         facts.append(("Size", f"{size_text(view.layers_size)} in {len(view.layers)} layers"))
     pairs = [element("div", element("dt", key), element("dd", value)) for key, value in facts]
@@ -186,20 +189,19 @@ def _layers(lines: Sequence[LayerLine], total: int) -> Markup:
 def _children(frame: Frame, name: str, view: ManifestView) -> Markup:
     rows = []
     for child in view.children:
-        platform = (
-            str(child.platform) if child.platform is not None else child.artifact_type or child.media_type
-        )
         link = element("a", short_text(child.digest), href=frame.link("r/", name, "@", str(child.digest)))
         rows.append(
             element(
                 "tr",
                 element("th", link, scope="row"),
-                element("td", platform),
-                element("td", size_text(child.size), class_="number"),
+                element("td", child.what),
+                element("td", "" if child.size is None else size_text(child.size), class_="number"),
             )
         )
     return element(
-        "section", element("h2", "Contents"), table_of("Contents", ("Manifest", "Platform", "Size"), rows)
+        "section",
+        element("h2", "Contents"),
+        table_of("Contents", ("Manifest", "Platform or kind", "Size"), rows),
     )
 
 

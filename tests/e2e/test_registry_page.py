@@ -1,5 +1,6 @@
 """The web page in a real browser, which is the judge of its markup, its style sheet and its policy."""
 
+import html
 import json
 import re
 import subprocess
@@ -117,3 +118,26 @@ def test_pages_in_a_browser(browse, url, path, title, links):
     assert len(complaints) <= expected, complaints
     assert "broken out" not in "".join(complaints)
     assert "<script" not in document
+
+
+def test_nothing_is_too_wide_or_too_narrow(browse, url, tmp_path):
+    """On a small screen no page scrolls sideways, and no name is squeezed into a column of letters."""
+    push(url, "team/app", "a-tag-" + "with-a-long-name-" * 5)
+    with urllib.request.urlopen(f"{url}/style.css", timeout=20) as answer:
+        style = answer.read().decode()
+    measure = (
+        "<script>onload = () => { const page = frames[0].document, root = page.documentElement;"
+        "const width = (x) => Math.round(x.getBoundingClientRect().width);"
+        "document.title = JSON.stringify([root.clientWidth, root.scrollWidth,"
+        "Math.min(...[...page.querySelectorAll('tbody th')].map(width))]) }</script>"
+    )
+    for number, path in enumerate(("/r/team/app", "/r/team/app:1.0")):
+        with urllib.request.urlopen(url + path, timeout=20) as answer:
+            document = answer.read().decode().replace("</head>", f"<style>{style}</style></head>")
+        page = tmp_path / f"{number}.html"  # a window is never this narrow, a frame may be
+        frame = f'<iframe style="width: 375px; border: 0" srcdoc="{html.escape(document)}"></iframe>'
+        page.write_text(f"<!doctype html><title>x</title>{frame}{measure}")
+        shown, _ = browse(f"file://{page}")
+        inside, needed, name = json.loads(re.search(r"<title>(.*?)</title>", shown)[1])
+        assert needed == inside <= 375
+        assert name >= 120

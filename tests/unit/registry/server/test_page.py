@@ -157,16 +157,30 @@ async def test_indexes_and_referrers(client):
     """Platforms lead to their manifests; signatures and SBOMs are listed, also those kept under tags."""
     image = await push_image(client, "app", "1")
     platform = {"os": "linux", "architecture": "arm64"}
-    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [image | {"platform": platform}]}
+    sbom = await push_image(client, "app", None, artifactType="application/spdx+json", subject=image)
+    attested = image | {
+        "digest": sbom["digest"],
+        "size": sbom["size"],
+        "platform": {"os": "unknown", "architecture": "unknown"},
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+    }
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [image | {"platform": platform}, attested]}
     await push(client, "app", "multi", index)
-    await push_image(client, "app", None, artifactType="application/spdx+json", subject=image)
-    await push_image(client, "app", image["digest"].replace(":", "-") + ".sig")
+    attached = image["digest"].replace(":", "-")
+    await push_image(client, "app", f"{attached}.sig")
+    await push(client, "app", attached, {"schemaVersion": 2, "mediaType": INDEX, "manifests": []})
     page = await get(client, "/r/app:multi")
     assert f"/r/app@{image['digest']}" in page.links
-    assert "linux/arm64" in page.text
+    assert {"linux/arm64", "attestation"} <= set(page.text)
+    assert "unknown/unknown" not in page.text
+    assert any(re.fullmatch(r"4\.\d kB", text) for text in page.text)  # of the image, not of its manifest
     page = await get(client, "/r/app:1")
     assert {"SBOM (SPDX)", "Signature"} <= set(page.text)
-    assert "linux/arm64" in (await get(client, "/r/app")).text
+    tags = (await get(client, "/r/app")).text
+    assert {"linux/arm64", "image", "signature", "referrers"} <= set(tags)
+    page = await get(client, f"/r/app@{sbom['digest']}")
+    assert "Refers to" in page.text
+    assert f"/r/app@{image['digest']}" in page.links
 
 
 async def test_hostile_content_stays_text(client):
