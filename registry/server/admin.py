@@ -21,9 +21,9 @@ from oci_image.reference import is_repository_name
 
 from ..errors import InvalidConfiguration, RegistryError
 from .control import ControlServer, Message, Operation
+from .housekeeping.upkeep import Upkeep
 from .state import ServerState
 from .switches import Switches
-from .upkeep import Upkeep
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Administration:
                 "fsck compares files that may not change meanwhile, so no server may use the directory",
                 hint="stop the server first; scrub finds damaged content while it runs",
             )
-        from .fsck import check
+        from .housekeeping.fsck import check
 
         found = check(self.upkeep.store, repair=bool(asked.get("repair")))
         findings = [

@@ -25,7 +25,6 @@ from ..protocol.routes import Resource
 from . import (
     blobs,
     forwarded,
-    lifecycle,
     manifests,
     mirroring,
     monitoring,
@@ -41,6 +40,7 @@ from .auth import Authenticator, Caller
 from .belongings import Belongings, own_belongings
 from .config import RegistryConfig
 from .hoarding import OpenUploads
+from .housekeeping import lifecycle
 from .marks import CALLER, ROUTE
 from .middleware import add_headers, answer_errors
 from .mirror.upstream import OpenUpstream

@@ -17,7 +17,7 @@ import pytest
 
 from registry.errors import InvalidConfiguration
 from registry.server.config import RegistryConfig
-from registry.server.maintenance import administration
+from registry.server.housekeeping.maintenance import administration
 from registry.server.workers.leader import serve_workers
 from registry.server.workers.region import Region
 from registry.server.workers.sharing import SharedRateLimit

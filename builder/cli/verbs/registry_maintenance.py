@@ -15,7 +15,7 @@ from ..settings import Settings
 
 if TYPE_CHECKING:
     from registry.server.config import RegistryConfig
-    from registry.server.maintenance import Ask
+    from registry.server.housekeeping.maintenance import Ask
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SUMMARIES = {
@@ -38,7 +38,7 @@ def main(word: str, arguments: list[str]) -> int:
         raise InvalidOption(f"{config.root} is not the directory of a registry", hint="name it with --root")
     if word == "fsck" and args.rebuild:
         return _rebuild(config)
-    from registry.server.maintenance import administration
+    from registry.server.housekeeping.maintenance import administration
 
     with administration(config) as ask:
         if word == "gc":
@@ -125,7 +125,7 @@ def _gc(ask: Ask, args: argparse.Namespace) -> int:
 def _rebuild(config: RegistryConfig) -> int:
     import contextlib
 
-    from registry.server.maintenance import open_directory, rebuild_index
+    from registry.server.housekeeping.maintenance import open_directory, rebuild_index
 
     start = time.monotonic()
     with contextlib.closing(open_directory(config)) as store:

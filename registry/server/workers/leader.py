@@ -23,7 +23,7 @@ from ...errors import InvalidConfiguration, RegistryError
 from ..admin import Administration, answering
 from ..config import RegistryConfig, TokenAuth
 from ..control import Message
-from ..lifecycle import looking_after, make_upkeep
+from ..housekeeping.lifecycle import looking_after, make_upkeep
 from ..listening import url_of, verify
 from ..opening import open_store
 from ..quota import check_store

@@ -2,8 +2,8 @@
 
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
-from registry.server.fsck import check
-from registry.server.scrub import Scrubber
+from registry.server.housekeeping.fsck import check
+from registry.server.housekeeping.scrub import Scrubber
 from registry.server.store.base import StoredManifest
 from tests.contract.faults.serving import MANIFEST
 

@@ -9,7 +9,7 @@ import pytest
 from oci_image.digest import Digest
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
-from registry.server.scrub import Scrubber
+from registry.server.housekeeping.scrub import Scrubber
 from registry.server.store.filesystem import FilesystemStore
 from tests.contract.faults.serving import push, send
 

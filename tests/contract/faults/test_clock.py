@@ -10,7 +10,7 @@ import pytest
 from oci_image.digest import Digest
 from registry.server.config import RegistryConfig, TokenAuth
 from registry.server.embedded import Registry
-from registry.server.gc import Collector
+from registry.server.housekeeping.gc import Collector
 from registry.server.store.filesystem import FilesystemStore
 from tests.contract.faults.serving import push, send, start
 from tests.contract.faults.stores import push as push_to_store

@@ -10,7 +10,7 @@ import pytest
 from oci_image.digest import Digest
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
-from registry.server.gc import Collector
+from registry.server.housekeeping.gc import Collector
 from registry.server.store.filesystem import FilesystemStore
 from tests.contract.faults.serving import MANIFEST, Session, image, percentile, row
 from tests.contract.faults.stores import assert_sound

@@ -13,8 +13,8 @@ import time
 import pytest
 
 from oci_image.digest import Digest
-from registry.server.fsck import check
-from registry.server.scrub import Scrubber
+from registry.server.housekeeping.fsck import check
+from registry.server.housekeeping.scrub import Scrubber
 from registry.server.store.filesystem import FilesystemStore
 from tests.contract.faults.serving import SOURCES, connect, send, served, start
 from tests.contract.faults.stores import manifest

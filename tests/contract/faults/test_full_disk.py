@@ -14,7 +14,7 @@ from oci_image.digest import Digest
 from registry.errors import StorageFull
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
-from registry.server.fsck import check
+from registry.server.housekeeping.fsck import check
 from registry.server.store.filesystem import FilesystemStore
 from tests.contract.faults.serving import MANIFEST, OCTETS, SOURCES, image, push, send
 from tests.contract.faults.stores import assert_sound, manifest

@@ -6,7 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
-from registry.server.scrub import Scrubber
+from registry.server.housekeeping.scrub import Scrubber
 from registry.server.store.filesystem import FilesystemStore
 from tests.contract.faults.model import DEBIAN, Conversation, Dialect
 from tests.contract.faults.stores import findings

@@ -4,7 +4,7 @@ WORKLOAD = """
 import json, os, random, sys, threading
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
-from registry.server.gc import Collector
+from registry.server.housekeeping.gc import Collector
 from registry.server.store.base import StoredManifest
 from registry.server.store.filesystem import FilesystemStore
 

@@ -12,7 +12,7 @@ from oci_image.digest import Digest
 from registry.errors import InvalidConfiguration
 from registry.server.app import create_app
 from registry.server.config import RegistryConfig, TokenAuth
-from registry.server.gc import Collector
+from registry.server.housekeeping.gc import Collector
 from registry.server.mirror.settings import Mirror
 from registry.server.policies import Policy
 from registry.server.rights import Rule

@@ -9,12 +9,12 @@ from obstore.store import MemoryStore as ObjectsInMemory
 from oci_image.digest import Digest
 from registry.errors import Denied, RegistryError
 from registry.server import quota
-from registry.server.fsck import check
-from registry.server.gc import Collector
-from registry.server.gc_questions import explain, undelete
+from registry.server.housekeeping.fsck import check
+from registry.server.housekeeping.gc import Collector
+from registry.server.housekeeping.gc_questions import explain, undelete
+from registry.server.housekeeping.retention import remove_expired
+from registry.server.housekeeping.scrub import Scrubber
 from registry.server.policies import Policy
-from registry.server.retention import remove_expired
-from registry.server.scrub import Scrubber
 from registry.server.store import bucket_layout as keys
 from registry.server.store.base import Totals
 from registry.server.store.bucket import Bucket

@@ -19,7 +19,7 @@ from registry.errors import InvalidConfiguration, RegistryError
 from registry.server import control
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
-from registry.server.maintenance import administration
+from registry.server.housekeeping.maintenance import administration
 
 ROOT = Path(__file__).parents[4]
 

@@ -11,8 +11,8 @@ import pytest
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from registry.errors import RegistryError
-from registry.server.gc import Collector
-from registry.server.gc_questions import explain, undelete
+from registry.server.housekeeping.gc import Collector
+from registry.server.housekeeping.gc_questions import explain, undelete
 from registry.server.store.base import StoredManifest
 from registry.server.store.filesystem import FilesystemStore
 

@@ -14,9 +14,9 @@ from oci_image.digest import Digest
 from registry.errors import InvalidConfiguration
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
+from registry.server.housekeeping.retention import remove_expired
 from registry.server.policies import Policy, policy_of
 from registry.server.quota import usage
-from registry.server.retention import remove_expired
 from registry.server.store.base import StoredManifest
 from registry.server.store.filesystem import FilesystemStore
 

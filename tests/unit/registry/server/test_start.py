@@ -39,7 +39,7 @@ NEVER = {
     "oci_image.documents": "only for lists of referrers",
     "registry.server.page": "only when somebody looks",
     "registry.server.webhooks": "only for receivers",
-    "registry.server.gc": "only for content on disk",
+    "registry.server.housekeeping.gc": "only for content on disk",
     "registry.server.workers": "only for several processes",
     "registry.client": "only for mirrors",
 }

@@ -12,11 +12,11 @@ from registry.errors import StorageFull
 from registry.server.app import create_app
 from registry.server.config import RegistryConfig, Webhook
 from registry.server.gc_log import Deletion, DeletionLog
+from registry.server.housekeeping.upkeep import Nobody, Upkeep
 from registry.server.policies import Policy
 from registry.server.store.base import StoredManifest
 from registry.server.store.filesystem import FilesystemStore
 from registry.server.tidings import Tidings
-from registry.server.upkeep import Nobody, Upkeep
 from registry.server.webhooks import Change, Outbox
 
 INDEX = "application/vnd.oci.image.index.v1+json"

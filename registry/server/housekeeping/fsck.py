@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from oci_image.digest import Digest
 
-from .store.durable import list_names, storage_errors
-from .store.filesystem import FilesystemStore
-from .store.indexed import IndexedStore
-from .store.layout import flatten, unflatten
-from .store.links import share
+from ..store.durable import list_names, storage_errors
+from ..store.filesystem import FilesystemStore
+from ..store.indexed import IndexedStore
+from ..store.layout import flatten, unflatten
+from ..store.links import share
 
 _SNAPSHOTS = {
     "manifests": "SELECT repository, digest, media_type, size, subject FROM manifests",

@@ -17,17 +17,17 @@ from aiohttp import web
 
 from oci_image.digest import Digest
 
-from ..errors import RegistryError
-from .config import RegistryConfig
-from .events import Bulletin
-from .leases import Key
-from .quota import check_store
-from .state import STATE, ServerState
-from .store.memory import MemoryStore
-from .switches import Switches
+from ...errors import RegistryError
+from ..config import RegistryConfig
+from ..events import Bulletin
+from ..leases import Key
+from ..quota import check_store
+from ..state import STATE, ServerState
+from ..store.memory import MemoryStore
+from ..switches import Switches
 
 if TYPE_CHECKING:
-    from .store.indexed import IndexedStore
+    from ..store.indexed import IndexedStore
     from .upkeep import Audience, Upkeep
 
 _LOG = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     if isinstance(state.store, MemoryStore) or not state.belongings.owns_directory:
         yield
         return
-    from .store.indexed import IndexedStore
+    from ..store.indexed import IndexedStore
 
     if not isinstance(state.store, IndexedStore):
         yield
@@ -55,7 +55,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
         bulletin=state.belongings.bulletin,
         announce=_announcing(state),
     )
-    from .admin import serving
+    from ..admin import serving
 
     async with (
         looking_after(upkeep, state.config, state.in_thread, state.switches),
@@ -85,7 +85,7 @@ def make_upkeep(
     announce: Callable[[], None],
 ) -> Upkeep:
     """What looks after the directory as the settings say."""
-    from .tidings import Tidings
+    from ..tidings import Tidings
     from .upkeep import Upkeep  # costs a tenth of the start
 
     return Upkeep(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from .store.index import Index
+from ..store.index import Index
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from oci_image.digest import Digest
 
-from ..errors import RegistryError
-from .gc_log import Record
+from ...errors import RegistryError
+from ..gc_log import Record
+from ..store.indexed import IndexedStore
+from ..store.records import decode_record
+from ..store.references import read_references
 from .gc_marks import mark
-from .store.indexed import IndexedStore
-from .store.records import decode_record
-from .store.references import read_references
 
 
 def explain(store: IndexedStore, digest: Digest, grace: float) -> list[str]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from oci_image.digest import Digest
 
-from .gc_log import Deletion, Record
+from ..gc_log import Deletion, Record
+from ..leases import Key
+from ..store.indexed import IndexedStore
 from .gc_marks import Marks, mark
-from .leases import Key
-from .store.indexed import IndexedStore
 
 Finish = Callable[[str, Sequence[Key]], None]
 _BATCH = 500

@@ -16,15 +16,15 @@ from typing import Protocol
 
 from oci_image.digest import Digest
 
-from ..errors import RegistryError
+from ...errors import RegistryError
+from ..leases import Key
+from ..policies import Policy, policy_of
+from ..store.indexed import IndexedStore
+from ..tidings import Tidings
 from .gc import Collector, GcReport
 from .gc_questions import explain, undelete
-from .leases import Key
-from .policies import Policy, policy_of
 from .retention import expired_tags, remove_expired
 from .scrub import Scrubber, ScrubReport
-from .store.indexed import IndexedStore
-from .tidings import Tidings
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from oci_image.digest import Digest
 
-from .gc_log import Deletion
-from .policies import Policy, policy_of
-from .store.base import ConditionFailed, TagCondition
-from .store.indexed import IndexedStore
+from ..gc_log import Deletion
+from ..policies import Policy, policy_of
+from ..store.base import ConditionFailed, TagCondition
+from ..store.indexed import IndexedStore
 
 
 def expired_tags(store: IndexedStore, policies: Sequence[Policy]) -> Iterator[Deletion]:

@@ -7,12 +7,12 @@ import socket
 from collections.abc import Iterator
 from typing import Protocol
 
-from ..errors import RegistryError
-from .admin import Administration
-from .config import RegistryConfig
-from .control import ControlRefused, Message, connect, receive, send
-from .opening import open_indexed
-from .store.indexed import IndexedStore
+from ...errors import RegistryError
+from ..admin import Administration
+from ..config import RegistryConfig
+from ..control import ControlRefused, Message, connect, receive, send
+from ..opening import open_indexed
+from ..store.indexed import IndexedStore
 from .upkeep import Nobody, Upkeep
 
 _DAY = 24 * 3600.0

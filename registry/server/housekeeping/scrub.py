@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from oci_image.digest import Digest, Hasher
 
-from .store.durable import storage_errors
-from .store.indexed import IndexedStore
+from ..store.durable import storage_errors
+from ..store.indexed import IndexedStore
 
 _BLOCK = 1024 * 1024
 

@@ -1,0 +1,1 @@
+"""What a registry does beside answering: collecting garbage, retention, scrubbing, checking."""
