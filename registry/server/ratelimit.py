@@ -1,9 +1,10 @@
 """
 How many requests each caller may send.
 
-Invariants: a user has one allowance wherever the requests come from, an anonymous caller one per address; an
-allowance refills steadily up to its burst; wrong credentials have an allowance of their own per address;
-memory is bounded.
+Invariants: a user has one allowance wherever the requests come from, an anonymous caller one per address;
+an allowance refills steadily up to its burst; wrong credentials have an allowance of their own per address;
+the allowances of the last 100,000 callers are remembered (0.3 KiB each, 30 MiB), others begin with a full
+one.
 """
 
 from __future__ import annotations

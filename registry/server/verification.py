@@ -1,9 +1,10 @@
 """
 Which blobs were verified lately, so that they can be sent by the kernel without being looked at again.
 
-Invariants: only the event loop touches the record; it is bound to one file (inode, time of change, size), so
-content that somebody replaced or edited is verified again; the record lives in memory only, so a new process
-trusts nothing.
+Invariants: only the event loop touches the record; it is bound to one file (inode, time of change, size),
+so content that somebody replaced or edited is verified again; the record lives in memory only, so a new
+process trusts nothing. It has at most 100,000 rows of half a KiB (48 MiB); those whose time is over go as
+others come.
 """
 
 from __future__ import annotations
@@ -56,10 +57,15 @@ class VerifiedBlobs:
 
     def add(self, digest: Digest, what: Identity | None) -> None:
         """Record that the content was verified just now."""
-        self._seen[digest] = (what, self._clock() + self._window)
+        now = self._clock()
+        self._seen[digest] = (what, now + self._window)
         self._seen.move_to_end(digest)
-        if len(self._seen) > _LIMIT:
+        while len(self._seen) > _LIMIT or (self._seen and self._oldest() <= now):
             self._seen.popitem(last=False)
+
+    def _oldest(self) -> float:
+        """When the row that was written first ends."""
+        return next(iter(self._seen.values()))[1]
 
     def holds(self, digest: Digest, what: Identity | None) -> bool:
         """Whether exactly this content was verified within the window."""
@@ -69,3 +75,6 @@ class VerifiedBlobs:
     def remove(self, digest: Digest) -> None:
         """Forget a blob."""
         self._seen.pop(digest, None)
+
+    def __len__(self) -> int:
+        return len(self._seen)

@@ -29,7 +29,8 @@ from .names import Place
 from .site import Site, error_of, warn
 from .upstream import UpstreamFailed
 
-_REMEMBERED = 1000
+_REMEMBERED = 1000  # lists
+_ROWS = 200_000  # of all of them: 20 MiB
 _KIND = "lists"
 Rows = tuple[Any, ...]
 
@@ -41,6 +42,7 @@ class Lists:
         self._state = state
         self._flights: Flights[Rows | None] = Flights()
         self._known: OrderedDict[Hashable, tuple[float, Rows]] = OrderedDict()
+        self._count = 0
 
     async def close(self) -> None:
         """End what goes on."""
@@ -115,12 +117,22 @@ class Lists:
             site.answered("stale" if known is not None else "failed")
             return (None if known is None else known[1]), problem
         if rows is None:
-            self._known.pop(key, None)
+            self._forget(key)
             site.answered("missing")
             return None, None
-        self._known[key] = (time.monotonic(), rows)
-        self._known.move_to_end(key)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._remember(key, rows)
         site.answered("miss")
         return rows, None
+
+    def _remember(self, key: Hashable, rows: Rows) -> None:
+        """Keep a list; the ones that were fetched first go when there are too many, or too many rows."""
+        self._forget(key)
+        self._known[key] = (time.monotonic(), rows)
+        self._count += len(rows)
+        while len(self._known) > _REMEMBERED or (self._count > _ROWS and len(self._known) > 1):
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, key: Hashable) -> None:
+        known = self._known.pop(key, None)
+        if known is not None:
+            self._count -= len(known[1])

@@ -49,3 +49,19 @@ def test_the_record_is_bounded(monkeypatch):
     for digest in digests:
         verified.add(digest, None)
     assert [verified.holds(digest, None) for digest in digests] == [False, True, True]
+
+
+def test_what_expired_takes_no_memory():
+    """It goes as soon as others come, also when the window is nothing."""
+    now = [0.0]
+    verified = VerifiedBlobs(10, lambda: now[0])
+    for number in range(50):
+        now[0] = float(number)
+        verified.add(Digest.of(bytes([number])), None)
+    assert len(verified) == 10
+    now[0] = 1000.0
+    verified.add(D, None)
+    assert len(verified) == 1
+    never = VerifiedBlobs(0, lambda: now[0])
+    never.add(D, None)
+    assert len(never) == 0
