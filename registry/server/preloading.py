@@ -22,7 +22,7 @@ def load_storage(root: str) -> None:
     from .store import memory  # noqa: F401 - for its effect
 
     if root:
-        from .housekeeping import upkeep
+        from .housekeeping import upkeep  # noqa: F401 - as above
 
 
 def _load() -> None:
