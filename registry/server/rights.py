@@ -18,6 +18,7 @@ from ..protocol.challenges import Scope
 
 ACTIONS = ("pull", "push", "delete", "catalog", "admin")
 _INCLUDED = {"push": ("push", "pull"), "admin": (*ACTIONS, "*")}
+_OF_TOKENS = ("pull", "push", "delete")
 _PATTERN = re.compile(r"[a-z0-9._*-]+(/[a-z0-9._*-]+)*")
 _REMEMBERED = 65536
 
@@ -136,7 +137,10 @@ class Rights:
         """The part of a scope that the caller may have, perhaps without any action."""
         if scope.type == "repository":
             allowed = self.actions(who, scope.name)
-            return Scope(scope.type, scope.name, tuple(word for word in scope.actions if word in allowed))
+            wanted = scope.actions
+            if "*" in wanted and "*" not in allowed:  # skopeo asks for everything before it deletes
+                wanted = _OF_TOKENS
+            return Scope(scope.type, scope.name, tuple(word for word in wanted if word in allowed))
         listed = (scope.type, scope.name) == ("registry", "catalog") and self.may_list(who)
         return scope if listed else Scope(scope.type, scope.name, ())
 

@@ -116,6 +116,16 @@ def test_scopes_are_reduced_to_what_is_allowed():
     assert rights.reduce(BOB, Scope("plugin", "a", ("pull",))).actions == ()
 
 
+def test_who_asks_for_everything_gets_what_is_allowed():
+    """As clients do before they delete something; only an administrator has all of it."""
+    everything = repository_scope("a", "*")
+    rights = Rights([rule("a", "push", "delete", users=("ann",)), rule("a", "admin", users=("bob",))])
+    assert rights.reduce(ANN, everything) == repository_scope("a", "pull", "push", "delete")
+    assert rights.reduce(BOB, everything) == everything
+    assert rights.reduce(NOBODY, everything).actions == ()
+    assert not rights.covers(ANN, everything)
+
+
 @given(
     name=st.from_regex(r"[a-z0-9]{1,4}(/[a-z0-9]{1,4}){0,3}", fullmatch=True),
     patterns=st.lists(st.sampled_from(["**", "*", "a/**", "*/a", "a/*", "**/a", "a"]), unique=True),
