@@ -47,7 +47,7 @@ def read_inputs(args: argparse.Namespace, environment: Mapping[str, str]) -> Inp
         InvalidContext: the context or the Dockerfile cannot be read.
         InvalidOption: a build argument without a name.
     """
-    context = _context(args.context)
+    context = context_directory(args.context)
     dockerfile, name, path = _dockerfile(args.file, context)
     return Inputs(context, dockerfile, name, path, build_args(args.build_arg, environment))
 
@@ -77,7 +77,18 @@ def is_remote(context: str) -> bool:
     return context == "-" or "://" in context or is_scp or context.startswith("github.com/")
 
 
-def _context(text: str) -> str:
+def is_address(file: str | None) -> bool:
+    """Whether a Dockerfile has to be fetched."""
+    return file is not None and file.startswith(("http://", "https://"))
+
+
+def context_directory(text: str) -> str:
+    """
+    The absolute path of a build context.
+
+    Raises:
+        InvalidContext: it is no directory.
+    """
     if not os.path.isdir(text):
         from ..errors import InvalidContext
 

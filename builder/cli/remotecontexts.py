@@ -1,6 +1,8 @@
 """
 Main build contexts that are no directory here: git repositories, files behind URLs, and standard input.
 
+Dockerfiles behind URLs, too, which may come with any context.
+
 They become a directory that goes with the call. What is no archive is the Dockerfile, with an empty context.
 Standard input is kept in a file in its place, so that it can be read again after the command line has entered
 a user namespace.
@@ -19,7 +21,15 @@ from typing import BinaryIO
 from ..errors import InvalidContext, InvalidOption
 from ..sources.fetching import Fetcher
 from ..sources.remote import UrlSource, parse_git, without_credentials
-from .inputs import DOCKERFILE_LIMIT, Inputs, build_args, read_inputs
+from .inputs import (
+    DOCKERFILE_LIMIT,
+    Inputs,
+    build_args,
+    context_directory,
+    is_address,
+    is_remote,
+    read_inputs,
+)
 from .settings import Settings
 
 _STDIN = "-"
@@ -54,11 +64,12 @@ def fetched_inputs(
         fetcher = Fetcher(host, progress, {})
         try:
             found, seconds = _found(args, fetcher, environment)
+            dockerfile = _fetched(args.file, fetcher) if is_address(args.file) else None
         except BaseException:
             fetcher.close()
             raise
     try:
-        inputs = _inputs(found, fetcher, args, environment)
+        inputs = _inputs(found, dockerfile, fetcher, args, environment)
         inputs.context_time = seconds
         yield inputs
     finally:
@@ -71,6 +82,8 @@ def _found(
     """The directory of a context, or the bytes of a Dockerfile; and its time."""
     import asyncio
 
+    if not is_remote(args.context):
+        return context_directory(args.context), None
     if args.context == _STDIN:
         found = _opened(sys.stdin.buffer, fetcher, "standard input")
         wanted = isinstance(found, str) and _wants_time(found, args, environment)
@@ -137,10 +150,29 @@ def _keep_standard_input() -> None:
     sys.stdin = os.fdopen(0, closefd=False)
 
 
+def _fetched(address: str, fetcher: Fetcher) -> bytes:
+    import asyncio
+
+    file = asyncio.run(fetcher.fetch_file(UrlSource(url=address)))
+    with fetcher.open_blob(file.digest) as stream:
+        raw = stream.read(DOCKERFILE_LIMIT + 1)
+    if len(raw) > DOCKERFILE_LIMIT:
+        raise InvalidContext(
+            f"the Dockerfile {without_credentials(address)} is larger than {DOCKERFILE_LIMIT} bytes"
+        )
+    return raw
+
+
 def _inputs(
-    found: str | bytes, fetcher: Fetcher, args: argparse.Namespace, environment: Mapping[str, str]
+    found: str | bytes,
+    dockerfile: bytes | None,
+    fetcher: Fetcher,
+    args: argparse.Namespace,
+    environment: Mapping[str, str],
 ) -> Inputs:
     values = build_args(args.build_arg, environment)
+    if dockerfile is not None and isinstance(found, str):
+        return Inputs(found, dockerfile, without_credentials(args.file), None, values)
     if isinstance(found, bytes):
         if args.file:
             raise InvalidOption(f"-f {args.file}: the context is itself the Dockerfile")

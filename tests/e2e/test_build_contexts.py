@@ -282,6 +282,18 @@ def test_urls_as_context(pybuild, tmp_path, site):
     assert f"cannot fetch {url}/none: 404" in done.stderr
 
 
+def test_urls_as_dockerfile(pybuild, tmp_path, site):
+    """-f takes a URL, with a directory as context or with an archive that is fetched as well."""
+    root, url = site
+    (root / "d").write_text("FROM scratch\nCOPY f /from-url\n")
+    (root / "a.tar").write_bytes(packed({"Dockerfile": "FROM scratch\n", "f": "theirs"}))
+    local = folder(tmp_path / "c", {"Dockerfile": "FROM scratch\n", "f": "mine"})
+    assert listed(pybuild, tmp_path, local, "-f", f"{url}/d") == {"from-url": "mine"}
+    assert listed(pybuild, tmp_path, f"{url}/a.tar", "-f", f"{url}/d") == {"from-url": "theirs"}
+    done = pybuild.build(local, "-f", f"{url}/none", check=False)
+    assert f"cannot fetch {url}/none: 404" in done.stderr
+
+
 @pytest.fixture
 def layout(pybuild, tmp_path):
     """An OCI layout with two images, `app:1` and `other:2`, made by another store."""

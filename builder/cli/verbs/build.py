@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ..inputs import Inputs, is_remote, read_inputs
+from ..inputs import Inputs, is_address, is_remote, read_inputs
 from ..replaying import record_key, replayed
 from ..roots import store_root
 
@@ -138,7 +138,7 @@ def main(arguments: list[str]) -> int:
         # Gone before the build, so that a failed one never leaves the ID of an earlier image.
         _remove(args.iidfile)
     environment = dict(os.environ)
-    if is_remote(args.context):
+    if is_remote(args.context) or is_address(args.file):
         from ..remotecontexts import fetched_inputs
         from ..settings import Settings
 

@@ -4,6 +4,7 @@ import pytest
 
 from builder.errors import InvalidOption, MissingSource, Unsupported
 from builder.ops import Exec, InlineFile
+from oci_image.platform import Platform
 
 
 def test_shell_form_and_exec_form(plans):
@@ -171,6 +172,28 @@ def test_cache_mounts(plans):
     cache = mount(plans, "type=cache,id=c,target=/c,sharing=locked,mode=0700,uid=1,gid=2,ro")
     assert (cache.id, cache.sharing, cache.mode, cache.uid, cache.gid) == ("c", "locked", 0o700, 1, 2)
     assert cache.readonly
+
+
+def test_a_cache_is_shared_by_stages_and_platforms(plans):
+    """The id should say nothing of the stage and the platform, so that equal targets share a cache."""
+    text = (
+        "FROM alpine AS a\nRUN --mount=type=cache,target=/c x\nFROM a\nRUN --mount=type=cache,target=/c y\n"
+    )
+    head = plans(text).targets[0].head
+    other = plans(text, platform=Platform.parse("linux/arm64")).targets[0].head
+    assert {step.op.mounts[0].id for step in (head, head.inputs[0], other)} == {"/c"}
+
+
+def test_network_and_security_are_part_of_the_key(plans):
+    """The same command with other rights should be another step."""
+
+    def digest(flags):
+        text = f"FROM alpine\nRUN {flags} x\n"
+        allowed = frozenset(("network.host", "security.insecure"))
+        return plans(text, entitlements=allowed).targets[0].head.digest
+
+    flags = ("", "--network=none", "--network=host", "--security=insecure")
+    assert len({digest(flag) for flag in flags}) == 4
 
 
 def test_cache_mounts_of_a_namespace(plans):

@@ -231,6 +231,25 @@ def test_platforms(plans):
     assert one != two
 
 
+def test_the_platform_of_a_base_in_detail(plans):
+    """A build that asks for no variant and no version should keep those of the base."""
+    variant = Platform(os="linux", architecture="amd64", variant="v2", os_version="7")
+    plans.resolver.images[str(plans.reference("exact"))] = plans.image_of("exact", platform=variant)
+    assert plans.config("FROM exact\n").platform == variant
+
+
+def test_images_that_are_copied_from_are_for_the_target(plans):
+    """COPY --from and mounts should take an image for the target, whatever the platform of their stage."""
+    text = "FROM --platform=$BUILDPLATFORM alpine\nCOPY --from=app / /o\nRUN --mount=from=bare,target=/m x\n"
+    plans(text, platform=ARM64)
+    asked = {name: platform for name, platform, *_ in plans.resolver.asked}
+    assert asked == {
+        "alpine:latest": "linux/amd64",
+        "app:latest": "linux/arm64",
+        "bare:latest": "linux/arm64",
+    }
+
+
 @pytest.mark.parametrize(
     ("flag", "message"), [("$NOTHING", "empty platform value"), ("a/b/c/d", "failed to parse platform")]
 )
