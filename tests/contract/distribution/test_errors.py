@@ -85,7 +85,7 @@ TABLE = [
     ids=[f"{row[0]} {row[1][:60]} {row[4]}" for row in TABLE],
 )
 async def test_the_table(client, method, url, body, sent, status, code, expected):
-    """Each request has its status, its error code and its headers."""
+    """Each request has its status, its error code and its headers (G24, G27, G28 and G30 among them)."""
     await push_blob(client, DATA, "seed")
     await push_image(client, "1", "seed")
     answer = await client.request(method, URL(url, encoded=True), data=body, headers=sent)
@@ -133,3 +133,58 @@ async def test_broken_framing_is_4xx_and_closed(client, name):
     assert status is not None, data
     assert 400 <= status < 500
     assert (await client.get(location)).headers["Range"] == "0-0"
+
+
+BAD_DIGESTS = ("sha256:", "sha256:baddigeststring", "sha256:" + "A" * 64, "sha512:" + "0" * 64, ":", "a:b:c")
+
+
+@pytest.mark.parametrize("text", BAD_DIGESTS)
+async def test_g24_a_malformed_digest_is_400(client, text):
+    """Wherever a digest is expected."""
+    await push_image(client, "1", "seed")
+    for resource, methods in (
+        ("manifests", ("GET", "HEAD", "PUT", "DELETE")),
+        ("blobs", ("GET", "HEAD", "DELETE")),
+        ("referrers", ("GET", "HEAD")),
+        ("blobs/uploads/?digest=", ("POST",)),
+    ):
+        for method in methods:
+            url = URL(f"/v2/seed/{resource}{'' if '?' in resource else '/'}{text}", encoded=True)
+            answer = await client.request(method, url, data=b"{}" if method in ("PUT", "POST") else None)
+            assert (answer.status, await answer.text() == "") == (400, method == "HEAD"), (method, resource)
+
+
+async def test_g28_every_address_tells_its_methods(client):
+    """In the answer to OPTIONS and in the refusal of every other method."""
+    for path in (
+        "",
+        "_catalog",
+        "seed/tags/list",
+        "seed/manifests/1",
+        f"seed/blobs/{D}",
+        "seed/blobs/uploads/",
+        "seed/blobs/uploads/x",
+        f"seed/referrers/{D}",
+        "seed/_pybuild/repository",
+    ):
+        answer = await client.options(f"/v2/{path}")
+        allowed = answer.headers["Allow"].split(", ")
+        assert (answer.status, "OPTIONS" in allowed) == (204, True)
+        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - set(allowed):
+            answer = await client.request(method, f"/v2/{path}")
+            assert (answer.status, answer.headers["Allow"].split(", ")) == (405, allowed), (method, path)
+
+
+async def test_parameters_of_other_programs_are_ignored(client):
+    """`ns` of containerd where nothing is mirrored, `origin` of crane, and whatever comes next."""
+    await push_blob(client, DATA, "seed")
+    await push_image(client, "1", "seed")
+    for url in (
+        "seed/manifests/1?ns=docker.io",
+        f"seed/blobs/{D}?ns=docker.io&x=1",
+        "seed/tags/list?ns=docker.io",
+        f"seed/referrers/{ABSENT}?ns=docker.io",
+    ):
+        assert (await client.get(f"/v2/{url}")).status == 200
+    answer = await client.post(f"/v2/new/blobs/uploads/?mount={D}&from=seed&origin=docker.io")
+    assert answer.status == 201
