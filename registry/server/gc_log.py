@@ -30,6 +30,7 @@ _INSERT = (
     "INSERT INTO deletions (run, wall, steady, kind, repository, digest, size, reason, file, state, tag) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_CACHE = 256  # KiB; rows are written once and hardly ever read
 _COLUMNS = "id, run, wall, steady, kind, repository, digest, size, reason, file, state, tag"
 
 
@@ -83,6 +84,7 @@ class DeletionLog:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute(f"PRAGMA cache_size=-{_CACHE}")
             self._connection.executescript(_SCHEMA)
             columns = {row[1] for row in self._connection.execute("PRAGMA table_info(deletions)")}
             if "tag" not in columns:  # a log of the first version

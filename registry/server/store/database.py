@@ -39,6 +39,7 @@ CREATE TABLE blobs (
 CREATE INDEX blobs_by_digest ON blobs (digest);
 """
 VERSION = 2
+_CACHE = 2048  # KiB of pages in memory
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
@@ -84,6 +85,7 @@ class Database:
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=OFF")
         run("PRAGMA wal_autocheckpoint=200")
+        run(f"PRAGMA cache_size=-{_CACHE}")
         version = int(run("PRAGMA user_version").fetchone()[0])
         if version == 0:
             self._connection.executescript(_SCHEMA + f"PRAGMA user_version={VERSION};")

@@ -1,4 +1,4 @@
-"""Memory of the server: large blobs, many uploads, many slow readers, and a long time (gates 14 and 23)."""
+"""Memory of the server: large blobs, many uploads, many slow readers (gate 14)."""
 
 import hashlib
 import http.client
@@ -10,7 +10,7 @@ import time
 import pytest
 
 from oci_image.digest import Digest
-from tests.contract.faults.serving import Session, connect, image, push, send, served, start
+from tests.contract.faults.serving import connect, push, send, served, start
 
 MIB = 1 << 20
 BLOCK = random.Random(1).randbytes(MIB)
@@ -170,76 +170,3 @@ def test_slow_readers_hold_nothing(tmp_path, readers, is_warm, figure):
         f"another request took {1000 * asked:.0f} ms",
     )
     assert peak.threads <= 32 + 4
-
-
-class Mixed(threading.Thread):
-    """A client that does a bit of everything."""
-
-    def __init__(self, url, number, stop):
-        super().__init__()
-        self.session = Session(url)
-        self.number = number
-        self.stop = stop
-        self.count = 0
-
-    def run(self):
-        chance = random.Random(self.number)
-        while not self.stop.is_set():
-            self.count += 1
-            config, layer = chance.randbytes(100), chance.randbytes(chance.choice([1000, 50_000, 400_000]))
-            place = f"r{chance.randrange(5)}"
-            for data in (config, layer):
-                assert self.session.push(place, data) == 201
-            assert self.session.put(place, f"t{chance.randrange(20)}", image(config, layer)) in (201, 400)
-            self.session("GET", f"/v2/{place}/blobs/{Digest.of(layer)}")
-            self.session("GET", f"/v2/{place}/manifests/t{chance.randrange(20)}")
-            self.session("GET", f"/v2/{place}/tags/list?n=5")
-            self.session("GET", "/v2/_catalog")
-            self.session("POST", f"/v2/{place}/blobs/uploads/")
-            self.session("DELETE", f"/v2/{place}/manifests/t{chance.randrange(20)}")
-        self.session.close()
-
-
-def slope(samples):
-    """Least squares: what a value grows by in a second."""
-    mean_x = sum(x for x, _ in samples) / len(samples)
-    mean_y = sum(y for _, y in samples) / len(samples)
-    spread = sum((x - mean_x) ** 2 for x, _ in samples)
-    return sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread
-
-
-@pytest.mark.parametrize(
-    "seconds", [4, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
-)
-def test_a_mixed_load_for_a_while(tmp_path, seconds, figure):
-    """Descriptors and threads stay as they are; memory becomes flat (gate 23)."""
-    settings = {"gc_interval": 0.5, "gc_grace": 1.0, "gc_undelete": 0.0, "upload_idle_seconds": 1.0}
-    with served(tmp_path / "root", **settings) as server:
-        stop = threading.Event()
-        clients = [Mixed(server.url, number, stop) for number in range(3)]
-        for client in clients:
-            client.start()
-        samples = []
-        begun = time.monotonic()
-        while time.monotonic() - begun < seconds:
-            time.sleep(0.1)
-            samples.append(
-                (time.monotonic() - begun, server.memory(), server.descriptors(), server.threads())
-            )
-        stop.set()
-        for client in clients:
-            client.join()
-        requests = 9 * sum(client.count for client in clients)
-        later = [sample for sample in samples if sample[0] > seconds / 2]
-        growth = slope([(at, memory) for at, memory, _, _ in later]) * 3600
-        time.sleep(1.0)
-        rest = server.descriptors()
-        server.stop()
-    assert rest <= samples[0][2] + 2
-    assert max(sample[3] for sample in samples) <= 40
-    assert max(memory for _, memory, _, _ in later) - later[0][1] <= 48 * MIB
-    figure(
-        23,
-        f"{seconds} s, {requests} requests: memory grows by {growth / MIB:.1f} MiB an hour in the second "
-        f"half, descriptors {samples[0][2]} to {rest}, threads {max(sample[3] for sample in samples)}",
-    )
