@@ -52,6 +52,11 @@ def _style() -> str:
         return file.read()
 
 
+@functools.cache
+def _style_version() -> str:
+    return Digest.of(_style().encode()).hex[:12]
+
+
 def _frame(request: web.Request, who: Principal) -> Frame:
     state = request.app[STATE]
     config = state.config
@@ -62,6 +67,7 @@ def _frame(request: web.Request, who: Principal) -> Frame:
         host=origin.partition("://")[2],
         user=who.name,
         may_sign_in=state.access.identify is not None,
+        style=_style_version(),
     )
 
 

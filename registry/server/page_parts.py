@@ -26,6 +26,7 @@ class Frame:
         host: as names of images begin.
         user: who looks; empty for anybody.
         may_sign_in: whether there are users at all.
+        style: the version of the style sheet; browsers keep each for long.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Frame:
     host: str
     user: str = ""
     may_sign_in: bool = False
+    style: str = ""
 
     def link(self, *parts: str) -> str:
         """The address of a page."""
@@ -64,7 +66,7 @@ def whole(frame: Frame, heading: object, *content: object, name: str = "") -> st
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", f"{name} · {frame.title}" if name else frame.title),
-        element("link", rel="stylesheet", href=frame.link("style.css")),
+        element("link", rel="stylesheet", href=f"{frame.link('style.css')}?{frame.style}"),
         element("link", rel="icon", href="data:,"),
     )
     body = element(
