@@ -307,4 +307,6 @@ class Conversation(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "session"):
+            for upload in self.uploads:  # each caller may have a thousand
+                self.session("DELETE", upload.location.removeprefix(self.url))
             self.session.close()
