@@ -103,7 +103,10 @@ def parse_output(text: str) -> Output:
         raise InvalidOption(
             f"{where}: the type is missing", hint=f"as in type=oci; known: {', '.join(KNOWN)}"
         )
-    output = Output(type=values.pop("type"), dest=values.pop("dest", ""), attributes=values)
+    kind, dest = values.pop("type"), values.pop("dest", "")
+    if kind == "docker" and not dest:
+        kind = "image"  # what docker loads is in the local store here
+    output = Output(type=kind, dest=dest, attributes=values)
     read_options(output, "gzip")
     return output
 
@@ -189,8 +192,7 @@ def _check_destination(output: Output, values: _Values, where: str) -> None:
             raise InvalidOption(f"{where}: nothing leaves the build cache, so there is no dest")
         return
     if not output.dest:
-        hint = "dest=- is standard output, as for docker load" if output.type == "docker" else None
-        raise InvalidOption(f"{where}: dest=PATH is missing", hint=hint)
+        raise InvalidOption(f"{where}: dest=PATH is missing")
     if output.dest == "-" and (output.type == "local" or not values.flag("tar", default=True)):
         raise InvalidOption(f"{where}: a directory cannot go to standard output")
 

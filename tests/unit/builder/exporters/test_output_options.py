@@ -19,6 +19,8 @@ def read(text, compression="gzip"):
         ("-", Output(type="tar", dest="-")),
         ("out/dir", Output(type="local", dest="out/dir")),
         ("type=oci,dest=x", Output(type="oci", dest="x")),
+        ("type=docker", Output(type="image")),
+        ("type=docker,name=a:1", Output(type="image", attributes={"name": "a:1"})),
         ("dest=x, TYPE=tar", Output(type="tar", dest="x")),
         ('type=image,"name=a,b"', Output(type="image", attributes={"name": "a,b"})),
     ],
