@@ -98,6 +98,7 @@ class TlsFiles:
         client_ca: authorities whose client certificates say who a caller is; empty for none.
         client_required: whether connections without such a certificate are refused.
         client_name: where the user's name is: ``common_name``, ``email``, ``dns`` or ``uri``.
+        self_signed: whether the certificate and its key are made where they are not there; for development.
     """
 
     certificate: str
@@ -105,6 +106,7 @@ class TlsFiles:
     client_ca: str = ""
     client_required: bool = False
     client_name: str = "common_name"
+    self_signed: bool = False
 
     def __post_init__(self) -> None:
         if self.client_name not in CLIENT_NAMES:

@@ -252,6 +252,12 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
             "common_name",
             choices=CLIENT_NAMES,
         ),
+        row(
+            "self_signed",
+            "boolean",
+            "Make certificate and key where they are not there; for development.",
+            False,
+        ),
     ),
     "auth": (
         row(

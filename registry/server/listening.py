@@ -41,6 +41,7 @@ def verify(config: RegistryConfig) -> None:
     if config.tls is not None:
         from . import tls
 
+        tls.make_missing(config.tls, config.host)
         tls.load(config.tls)
 
 
@@ -70,6 +71,7 @@ async def listening(
     if config.tls is not None:
         from . import tls  # costs as much as the rest of the start
 
+        tls.make_missing(config.tls, config.host)
         reloaded = tls.ReloadedContext(config.tls)
         context, refresh = reloaded.context, reloaded.refresh
     app = create_app(config, store, upstreams=upstreams, belongings=belongings)

@@ -10,6 +10,7 @@ import datetime as dt
 import ipaddress
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 
@@ -22,6 +23,8 @@ from .config import TlsFiles
 
 _LOG = logging.getLogger(__name__)
 _LIFETIME = dt.timedelta(days=365)
+_RENEWAL = dt.timedelta(days=7)
+_ANY = ("0.0.0.0", "::", "")  # noqa: S104 - addresses that no certificate can name
 
 
 def load(files: TlsFiles) -> ssl.SSLContext:
@@ -119,6 +122,47 @@ def self_signed(hosts: Sequence[str], directory: str) -> TlsFiles:
 
     The key is readable by its owner only. Clients accept the certificate when they are told to trust it.
     """
+    files = TlsFiles(certificate=f"{directory}/certificate.pem", key=f"{directory}/key.pem")
+    _make(hosts, files)
+    return files
+
+
+def make_missing(files: TlsFiles, host: str) -> None:
+    """
+    Make the certificate and the key of a development server that are not there, or whose time ends soon.
+
+    Args:
+        files: where they go; nothing happens unless they are to be self-signed.
+        host: where the server listens.
+
+    Raises:
+        InvalidConfiguration: they cannot be written.
+    """
+    if not files.self_signed or not _needs_making(files):
+        return
+    hosts = [host, socket.gethostname(), "localhost", "127.0.0.1", "::1"]
+    try:
+        for path in (files.certificate, files.key):
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        _make([name for name in dict.fromkeys(hosts) if name not in _ANY], files)
+    except OSError as problem:
+        raise InvalidConfiguration(f"cannot write {files.certificate}: {problem.strerror}") from problem
+    _LOG.info("made the self-signed certificate %s", files.certificate)
+
+
+def _needs_making(files: TlsFiles) -> bool:
+    if not os.path.exists(files.certificate) and not os.path.exists(files.key):
+        return True
+    try:
+        with open(files.certificate, "rb") as file:
+            certificate = x509.load_pem_x509_certificate(file.read())
+    except (OSError, ValueError):
+        return False  # not one of ours; whoever loads it says what is wrong
+    is_ours = certificate.issuer == certificate.subject
+    return is_ours and certificate.not_valid_after_utc < dt.datetime.now(dt.UTC) + _RENEWAL
+
+
+def _make(hosts: Sequence[str], files: TlsFiles) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
     now = dt.datetime.now(dt.UTC)
@@ -134,13 +178,11 @@ def self_signed(hosts: Sequence[str], directory: str) -> TlsFiles:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    files = TlsFiles(certificate=f"{directory}/certificate.pem", key=f"{directory}/key.pem")
     encoded = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     _write(files.key, encoded, 0o600)
     _write(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-    return files
 
 
 def _alternative(host: str) -> x509.GeneralName:

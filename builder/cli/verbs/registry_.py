@@ -39,6 +39,9 @@ def main(arguments: list[str]) -> int:
     p.add_argument("--anonymous-pull", action="store_true", help="with --htpasswd: pulls need no password")
     p.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM)")
     p.add_argument("--tls-key", metavar="FILE", help="key of the certificate (PEM)")
+    p.add_argument(
+        "--tls-self-signed", metavar="DIR", help="for development: make DIR/certificate.pem and key.pem"
+    )
     args = p.parse_args(arguments)
     if args.schema:
         return _print_schema()
@@ -85,6 +88,8 @@ def main(arguments: list[str]) -> int:
 def _flags(args: argparse.Namespace) -> dict[tuple[str, str], object]:
     if bool(args.tls_cert) != bool(args.tls_key):
         raise InvalidOption("--tls-cert and --tls-key belong together")
+    if args.tls_self_signed and args.tls_cert:
+        raise InvalidOption("--tls-self-signed makes what --tls-cert and --tls-key name: choose one")
     if args.anonymous_pull and not args.htpasswd:
         raise InvalidOption(
             "--anonymous-pull needs --htpasswd", hint="without it everybody may do everything"
@@ -107,6 +112,11 @@ def _flags(args: argparse.Namespace) -> dict[tuple[str, str], object]:
         root = args.root if is_url(args.root or "") else os.path.abspath(args.root or "")
         flags["storage", "memory"] = bool(in_memory)
         flags["storage", "root"] = "" if in_memory else root
+    if args.tls_self_signed:
+        directory = os.path.abspath(args.tls_self_signed)
+        flags["tls", "certificate"] = f"{directory}/certificate.pem"
+        flags["tls", "key"] = f"{directory}/key.pem"
+        flags["tls", "self_signed"] = True
     if args.anonymous_pull:
         flags["auth", "anonymous_pull"] = True
     elif args.htpasswd and not args.config:
