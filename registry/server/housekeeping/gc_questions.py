@@ -7,21 +7,40 @@ referred to it, as far as the same collection took that; its grace period starts
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from oci_image.digest import Digest
 
 from ...errors import RegistryError
 from ..gc_log import Record
+from ..policies import Policy
 from ..store.indexed import IndexedStore
 from ..store.records import decode_record
 from ..store.references import read_references
 from .gc_marks import mark
+from .retention import expired_tags
 
 
-def explain(store: IndexedStore, digest: Digest, grace: float) -> list[str]:
-    """One sentence for each place where the digest is or was."""
+def explain(
+    store: IndexedStore,
+    digest: Digest,
+    grace: float,
+    *,
+    grace_of: Callable[[str], float] | None = None,
+    policies: Sequence[Policy] = (),
+) -> list[str]:
+    """
+    One sentence for each place where the digest is or was.
+
+    Args:
+        store: the open storage.
+        digest: of a manifest, a blob or a tag's manifest.
+        grace: seconds for which what nothing needs stays after its last use.
+        grace_of: the grace of a repository where it is another one.
+        policies: what removes tags.
+    """
     text = str(digest)
     lines = []
-    since = store.clock() - grace
     holding = store.index.rows(
         "SELECT repository FROM manifests WHERE digest = ? "
         "UNION SELECT repository FROM blobs WHERE digest = ?",
@@ -29,6 +48,7 @@ def explain(store: IndexedStore, digest: Digest, grace: float) -> list[str]:
         text,
     )
     for (repository,) in sorted(holding):
+        since = store.clock() - (grace if grace_of is None else grace_of(repository))
         marks = mark(store.index, repository, since)
         if text in marks.needed:
             lines.append(f"{repository}: kept as a manifest: {marks.chain(text)}")
@@ -47,6 +67,12 @@ def explain(store: IndexedStore, digest: Digest, grace: float) -> list[str]:
                 )
             else:
                 lines.append(f"{repository}: goes with the next collection: no manifest refers to it")
+    if holding and any(policy.has_retention for policy in policies):
+        lines += [
+            f"{item.repository}: the tag {item.tag} goes with the next collection: {item.reason}"
+            for item in expired_tags(store, policies)
+            if item.digest == digest
+        ]
     for record in store.deletions.of_digest(digest):
         if record.state != "spared":
             item = record.deletion

@@ -150,7 +150,13 @@ class Upkeep:
     def explain(self, digest: Digest, grace: float | None = None) -> list[str]:
         """One sentence for each place where the digest is or was."""
         self.store.write_down()
-        return explain(self.store, digest, self._grace if grace is None else grace)
+        return explain(
+            self.store,
+            digest,
+            self._grace if grace is None else grace,
+            grace_of=self._grace_of if grace is None else None,
+            policies=self._policies,
+        )
 
     def undelete(self, digest: Digest) -> list[str]:
         """

@@ -112,6 +112,24 @@ def test_a_dry_run_tells_tags_and_nobody(store, clock, board):
     assert [(item.kind, item.tag) for item in report.deletions][:1] == [("tag", "old")]
 
 
+def test_an_explanation_knows_the_policies(store, clock):
+    """Which tag goes and why, before it goes and afterwards, and how long a throw-away repository waits."""
+    policies = (Policy(repositories="a", max_age=50), Policy(repositories="b", ttl=5))
+    upkeep = upkeep_of(store, policies=policies)
+    digest = put(store, "old")
+    put(store, "", b'{"b":1}', repository="b")
+    clock.now += 8
+    (line,) = upkeep.explain(Digest.of(b'{"b":1}'))
+    assert line.startswith("b: goes with the next collection")
+    assert "grace of 5" in line
+    clock.now += 92
+    kept, going = upkeep.explain(digest)
+    assert "kept as a manifest: tag old" in kept
+    assert going.startswith("a: the tag old goes with the next collection: pushed 100 seconds ago")
+    upkeep.collect()
+    assert any(line.startswith("a: tag old collected (removed): pushed") for line in upkeep.explain(digest))
+
+
 def test_nothing_is_lost_between_deletion_and_event(store, clock, board):
     """What a server that was killed, or nobody's server, removed is told by the next one, once."""
     upkeep_of(store, board)
