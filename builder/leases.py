@@ -22,6 +22,7 @@ from oci_image.platform import Platform
 from oci_image.reference import Reference
 from oci_image.store.lock import file_lock
 
+from .caching.above import IndexAbove
 from .caching.records import CacheIndex, CacheRecord
 from .host import Resolver
 
@@ -129,11 +130,11 @@ def _collecting(state: str, kind: int) -> Iterator[None]:
         os.close(file)
 
 
-class LeasingIndex:
+class LeasingIndex(IndexAbove):
     """A cache index that puts what it hands out and takes in under a lease first."""
 
     def __init__(self, inner: CacheIndex, lease: Lease) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._lease = lease
 
     def lookup(self, key: Digest) -> CacheRecord | None:
@@ -147,22 +148,6 @@ class LeasingIndex:
         """Store the record under each key."""
         self._lease.add(record.layers)
         self._inner.store(keys, record)
-
-    def preimage(self, key: Digest) -> bytes | None:
-        """The bytes that a key is the digest of."""
-        return self._inner.preimage(key)
-
-    def items(self) -> Iterator[tuple[Digest, CacheRecord, float]]:
-        """Every key with its record and the time of its last use."""
-        return self._inner.items()
-
-    def forget(self, key: Digest) -> bool:
-        """Remove a key."""
-        return self._inner.forget(key)
-
-    def close(self) -> None:
-        """Close the index; the lease has its own end."""
-        self._inner.close()
 
 
 class LeasingResolver:

@@ -8,7 +8,7 @@ Nothing is fetched for a hit, and nothing is believed of a layer's content until
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from oci_image import mediatypes
 from oci_image.descriptor import Descriptor
@@ -16,6 +16,7 @@ from oci_image.digest import Digest
 from oci_image.image import Layer
 from oci_image.store.base import BlobStore
 
+from ..caching.above import IndexAbove
 from ..caching.records import CacheIndex, CacheRecord, is_complete
 from ..graph import BuildGraph, Step
 from .document import CachedResult
@@ -81,7 +82,7 @@ class ImportedCaches:
             source.remember([one for one in layers if source in self.sources(one.descriptor.digest)])
 
 
-class ImportingIndex:
+class ImportingIndex(IndexAbove):
     """
     A cache index that finds imported results where it has none of its own that are complete.
 
@@ -92,7 +93,7 @@ class ImportingIndex:
     def __init__(
         self, inner: CacheIndex, caches: ImportedCaches, graphs: Sequence[BuildGraph], blobs: BlobStore
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._caches = caches
         self._blobs = blobs
         self._steps: Mapping[Digest, Step] = {step.digest: step for graph in graphs for step in graph.steps()}
@@ -125,22 +126,6 @@ class ImportingIndex:
         """Store imported results whose layers came meanwhile in the index below."""
         for key, (preimage, record) in list(self._pending.items()):
             self.store([(key, preimage)], record)
-
-    def preimage(self, key: Digest) -> bytes | None:
-        """The bytes that a key is the digest of."""
-        return self._inner.preimage(key)
-
-    def items(self) -> Iterator[tuple[Digest, CacheRecord, float]]:
-        """What the index below holds."""
-        return self._inner.items()
-
-    def forget(self, key: Digest) -> bool:
-        """Remove a key from the index below."""
-        return self._inner.forget(key)
-
-    def close(self) -> None:
-        """Close the index below."""
-        self._inner.close()
 
     def _record(self, result: CachedResult, key: Digest) -> CacheRecord | None:
         step = self._steps.get(key)

@@ -8,7 +8,7 @@ accepted, running requests get the configured time to finish, and the store is c
 from __future__ import annotations
 
 import asyncio
-import signal
+import contextlib
 from collections.abc import Callable
 
 from .accepting import AcceptingProblems
@@ -16,6 +16,7 @@ from .config import RegistryConfig
 from .listening import listening
 from .mirror.upstream import OpenUpstream
 from .opening import open_store
+from .stopping import stop_signals
 
 
 async def serve(
@@ -37,18 +38,8 @@ async def serve(
 
         await serve_workers(config, ready=ready)
         return
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(AcceptingProblems())
-    signals = (signal.SIGTERM, signal.SIGINT)
-    store = open_store(config)
-    try:
-        for number in signals:
-            loop.add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().set_exception_handler(AcceptingProblems())
+    with contextlib.closing(open_store(config)) as store, stop_signals() as stop:
         async with listening(config, store, upstreams) as url:
             ready(url)
             await stop.wait()
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-        store.close()

@@ -21,6 +21,7 @@ from . import bucket_layout as keys
 from .base import NO_LIMIT, ConditionFailed, StoredManifest, TagCondition, check_immutable
 from .bucket import Bucket, Entry
 from .index import Index
+from .indexed_manifests import IndexedManifests
 from .records import decode_record, encode_record
 
 _STRIPES = 64
@@ -97,22 +98,16 @@ class BucketTags:
         return self._index.repository_names(after, limit)
 
 
-class BucketManifests:
+class BucketManifests(IndexedManifests):
     """Implements `CollectedManifests`."""
 
     def __init__(self, bucket: Bucket, tags: BucketTags, index: Index, leases: Leases) -> None:
+        super().__init__(index, leases)
         self._bucket = bucket
         self._tags = tags
-        self._index = index
-        self._leases = leases
-
-    def get(self, repository: str, digest: Digest) -> StoredManifest | None:
-        """The manifest; a damaged one is put aside."""
-        manifest = self.read(repository, digest)
-        return manifest if manifest is not None and self._leases.touch(repository, digest) else None
 
     def read(self, repository: str, digest: Digest) -> StoredManifest | None:
-        """The manifest, without counting that as a use."""
+        """The manifest, without counting that as a use; a damaged one is put aside."""
         key = keys.manifest(repository, digest)
         found = self._bucket.read(key)
         if found is None:
@@ -123,15 +118,6 @@ class BucketManifests:
             self._index.mark(repository)
             self._index.delete_manifest(repository, digest, tags=False)
         return manifest
-
-    def verify(self, repository: str, digest: Digest) -> bool:
-        """Read the manifest without counting that as a use; False when it was damaged."""
-        return self.read(repository, digest) is not None
-
-    def touch(self, repository: str, digest: Digest) -> bool:
-        """Note a pull; False when the manifest is being collected."""
-        self._leases.pull(repository, digest)
-        return self._leases.touch(repository, digest)
 
     def put(
         self,
@@ -192,12 +178,3 @@ class BucketManifests:
                 self._bucket.remove(keys.manifest(repository, digest))
                 self._index.delete_manifest(repository, digest)
             return True
-
-    def referrers(self, repository: str, subject: Digest) -> Sequence[StoredManifest]:
-        """The manifests with the subject, sorted."""
-        found: list[StoredManifest] = []
-        for text in self._index.referrers(repository, subject):
-            manifest = self.get(repository, Digest.parse(text))
-            if manifest is not None and manifest.subject == subject:
-                found.append(manifest)
-        return found

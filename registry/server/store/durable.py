@@ -15,6 +15,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from oci_image.store.lock import sync_directory
+
 from ...errors import StorageFull, StorageProblem
 
 _SYNC_FILE_RANGE_WRITE = 2
@@ -37,15 +39,6 @@ def storage_errors() -> Iterator[None]:
             raise StorageFull("no space is left on the storage of the registry") from problem
         reason = os.strerror(problem.errno) if problem.errno else "input/output error"
         raise StorageProblem(f"the storage of the registry failed: {reason}") from problem
-
-
-def sync_directory(path: str) -> None:
-    """Make the entries of a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_directories(root: str, relative: str) -> str:

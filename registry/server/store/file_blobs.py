@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 from oci_image.digest import Digest
 from oci_image.errors import ImageError
+from oci_image.store.lock import sync_directory
 
 from ..leases import Leases
-from .durable import list_names, make_directories, remove_file, storage_errors, sync_directory
+from .durable import list_names, make_directories, remove_file, storage_errors
 from .index import Index
 from .layout import Layout, unflatten
 from .links import same_bytes, share

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from oci_image.digest import Digest
 from oci_image.errors import ImageError
+from oci_image.store.lock import sync_directory
 
 from ..leases import Leases
 from .base import NO_LIMIT, StoredManifest, TagCondition, check_immutable
@@ -26,9 +27,9 @@ from .durable import (
     remove_file,
     replace_file,
     storage_errors,
-    sync_directory,
 )
 from .index import Index
+from .indexed_manifests import IndexedManifests
 from .layout import Layout
 from .records import decode_record, encode_record
 
@@ -110,21 +111,16 @@ class FileTags:
         return self._index.repository_names(after, limit)
 
 
-class FileManifests:
+class FileManifests(IndexedManifests):
     """Implements `ManifestAccess`."""
 
     def __init__(self, layout: Layout, tags: FileTags, index: Index, leases: Leases) -> None:
+        super().__init__(index, leases)
         self._layout = layout
         self._tags = tags
-        self._index = index
-        self._leases = leases
 
-    def get(self, repository: str, digest: Digest) -> StoredManifest | None:
-        """The manifest; a damaged one is put aside."""
-        manifest = self._read(repository, digest)
-        return manifest if manifest is not None and self._leases.touch(repository, digest) else None
-
-    def _read(self, repository: str, digest: Digest) -> StoredManifest | None:
+    def read(self, repository: str, digest: Digest) -> StoredManifest | None:
+        """The manifest, without counting that as a use; a damaged one is put aside."""
         path = self._layout.member(repository, "manifests", digest)
         with storage_errors():
             data = read_file(path)
@@ -137,15 +133,6 @@ class FileManifests:
                 self._index.mark(repository)
                 self._index.delete_manifest(repository, digest, tags=False)
             return manifest
-
-    def verify(self, repository: str, digest: Digest) -> bool:
-        """Read the manifest without counting that as a use; False when it was damaged."""
-        return self._read(repository, digest) is not None
-
-    def touch(self, repository: str, digest: Digest) -> bool:
-        """Note a pull; False when the manifest is being collected."""
-        self._leases.pull(repository, digest)
-        return self._leases.touch(repository, digest)
 
     def put(
         self,
@@ -195,7 +182,7 @@ class FileManifests:
     ) -> bool:
         """Remove the tags, then the manifest, whose file goes to `keep`."""
         with self._tags.lock(repository), storage_errors():
-            manifest = self._read(repository, digest)
+            manifest = self.read(repository, digest)
             if manifest is None:
                 return False
             if is_immutable is not None:
@@ -218,12 +205,3 @@ class FileManifests:
             referrers = self._layout.referrer_directory(repository, manifest.subject)
             remove_file(f"{self._layout.root}/{referrers}", f"{digest.algorithm}-{digest.hex}")
         self._index.delete_manifest(repository, digest)
-
-    def referrers(self, repository: str, subject: Digest) -> Sequence[StoredManifest]:
-        """The manifests with the subject, sorted."""
-        found: list[StoredManifest] = []
-        for text in self._index.referrers(repository, subject):
-            manifest = self.get(repository, Digest.parse(text))
-            if manifest is not None and manifest.subject == subject:
-                found.append(manifest)
-        return found

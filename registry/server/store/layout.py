@@ -30,9 +30,10 @@ import shutil
 from dataclasses import dataclass
 
 from oci_image.digest import Digest
+from oci_image.store.lock import sync_directory
 
 from ...errors import InvalidConfiguration
-from .durable import storage_errors, sync_directory
+from .durable import storage_errors
 
 
 @dataclass(frozen=True, slots=True)

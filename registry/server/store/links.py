@@ -13,7 +13,9 @@ import os
 import uuid
 from contextlib import suppress
 
-from .durable import sync_directory, write_all
+from oci_image.store.lock import sync_directory
+
+from .durable import write_all
 
 _FICLONE = 0x40049409
 _BLOCK = 1024 * 1024

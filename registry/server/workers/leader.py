@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +26,7 @@ from ..housekeeping.lifecycle import looking_after, make_upkeep
 from ..listening import url_of, verify
 from ..opening import open_store
 from ..quota import check_store
+from ..stopping import stop_signals
 from ..store.filesystem import FilesystemStore
 from .crew import Crew, Spec
 from .operations import OtherWorkers, StoreOperations, Workers
@@ -68,19 +68,10 @@ async def serve_workers(config: RegistryConfig, *, ready: Callable[[str], None])
             "several workers need content in a directory", hint="choose a root, or one worker"
         )
     check_store(store, config.policies)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    try:
-        for number in signals:
-            loop.add_signal_handler(number, stop.set)
+    with contextlib.closing(store), stop_signals() as stop:
         async with _leading(config, store) as url:
             ready(url)
             await stop.wait()
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-        store.close()
 
 
 @contextlib.asynccontextmanager

@@ -111,7 +111,8 @@ class WorkerManifests(FileManifests):
         super().__init__(layout, tags, index, leases)
         self._link = link
 
-    def _read(self, repository: str, digest: Digest) -> StoredManifest | None:
+    def read(self, repository: str, digest: Digest) -> StoredManifest | None:
+        """The manifest; the leading process puts a damaged one aside."""
         with storage_errors():
             data = read_file(self._layout.member(repository, "manifests", digest))
         if data is None:
