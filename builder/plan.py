@@ -157,6 +157,9 @@ class _Planner:
         state = self._states[target.index]
         labels = {**state.config.config.labels, **self._request.labels}
         state = state.with_run_config(labels=labels)
+        config = state.config
+        if self._request.platforms:
+            config = replace(config, platform=_labelled(config.platform, self._platform))
         name = target.name or (f"stage-{target.index}" if len(self._dockerfile.stages) > 1 else "")
         warnings = [*self.findings]
         stages = {name for stage in self._dockerfile.stages for name in (stage.name, str(stage.index))}
@@ -167,7 +170,7 @@ class _Planner:
         if unused:
             warnings.append(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed")
         return BuildGraph(
-            targets=(Target(name=name, head=state.head, config=state.config, platform=self._platform),),
+            targets=(Target(name=name, head=state.head, config=config, platform=self._platform),),
             warnings=tuple(dict.fromkeys(warnings)),
             epoch=self._epoch if self._epoch_given else None,
         )
@@ -265,3 +268,18 @@ async def _fetch(missing: NotFetched, instruction: Instruction, remotes: Remotes
         await remotes.fetch(missing.source)
     except BuildError as problem:
         raise placed(problem, instruction.span) from problem.__cause__
+
+
+def _labelled(found: Platform, wanted: Platform) -> Platform:
+    """
+    What an image is for when that was asked for: just that, whatever its base is for.
+
+    A base for the same processor knows more of it.
+    """
+    if (found.os, found.architecture) != (wanted.os, wanted.architecture):
+        return wanted
+    return replace(
+        wanted,
+        variant=wanted.variant or found.variant,
+        os_version=wanted.os_version or found.os_version,
+    )

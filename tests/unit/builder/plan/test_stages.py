@@ -13,6 +13,7 @@ from dockerfile_grammar.parser import parse
 from oci_image.config import History
 from oci_image.platform import Platform
 
+AMD64 = Platform(os="linux", architecture="amd64")
 ARM64 = Platform(os="linux", architecture="arm64")
 
 
@@ -236,6 +237,19 @@ def test_the_platform_of_a_base_in_detail(plans):
     variant = Platform(os="linux", architecture="amd64", variant="v2", os_version="7")
     plans.resolver.images[str(plans.reference("exact"))] = plans.image_of("exact", platform=variant)
     assert plans.config("FROM exact\n").platform == variant
+
+
+def test_what_an_image_says_that_it_is_for(plans):
+    """A platform that was asked for should be in the configuration, whatever the base is for."""
+    text = "FROM --platform=$BUILDPLATFORM alpine\nCOPY <<A /\nA\n"
+    assert plans.config(text, platform=ARM64, platforms=(ARM64,)).platform == ARM64
+    assert plans.config(text, platform=ARM64).platform == AMD64
+    exact = Platform(os="linux", architecture="arm64", variant="v9", os_version="7")
+    plans.resolver.images[str(plans.reference("exact"))] = plans.image_of("exact", platform=exact)
+    assert plans.config("FROM exact\n", platform=ARM64, platforms=(ARM64,)).platform == exact
+    v8 = Platform(os="linux", architecture="arm64", variant="v8.1")
+    made = plans.config("FROM exact\n", platform=v8, platforms=(v8,)).platform
+    assert (made.variant, made.os_version) == ("v8.1", "7")
 
 
 def test_images_that_are_copied_from_are_for_the_target(plans):
