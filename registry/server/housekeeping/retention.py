@@ -34,11 +34,12 @@ def _of_repository(store: IndexedStore, repository: str, policy: Policy) -> Iter
         repository,
     )
     now = store.index.wall()
+    known = now - _seconds_of_knowledge(store)
     kept = 0
     for tag, digest, changed, pulled in rows:
         if policy.is_kept(tag):
             continue
-        used = max(changed, pulled or 0.0)
+        used = max(changed, pulled or 0.0, known)
         reason = ""
         if policy.ttl and now - changed > policy.ttl:
             reason = f"pushed {now - changed:.0f} seconds ago, more than the ttl of {policy.ttl:.0f}"
@@ -59,6 +60,11 @@ def _of_repository(store: IndexedStore, repository: str, policy: Policy) -> Iter
                 size=0,
                 reason=f"{reason} (policy for {policy.repositories})",
             )
+
+
+def _seconds_of_knowledge(store: IndexedStore) -> float:
+    """For how long every pull was noted: an index that is new, or was in use at a crash, lacks earlier ones."""
+    return store.clock() - float(store.index.meta("born") or "-inf")
 
 
 def remove_expired(

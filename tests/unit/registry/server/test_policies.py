@@ -38,7 +38,7 @@ def wall():
 
 @pytest.fixture
 def store(tmp_path, wall):
-    made = FilesystemStore(str(tmp_path / "root"), Clock(), wall)
+    made = FilesystemStore(str(tmp_path / "root"), wall, wall)
     yield made
     made.close()
 
@@ -154,6 +154,35 @@ def test_pulled_tags_stay(store, wall):
     (record,) = store.deletions.of_digest(idle)
     assert record.state == "removed"
     assert "last pulled or pushed 150 seconds ago" in record.deletion.reason
+
+
+@pytest.mark.parametrize("lost", ["the index", "the machine", "nothing"])
+def test_lost_pulls_count_as_pulls(tmp_path, wall, lost):
+    """After a crash nobody knows what was pulled lately, so nothing is idle before its time has passed."""
+    root = str(tmp_path / "root")
+    store = FilesystemStore(root, wall, wall)
+    pulled = put(store, "a", "pulled")
+    os.utime(f"{root}/repositories/a/tags/pulled", (wall.now, wall.now))
+    wall.now += 1000
+    store.manifests.touch("a", pulled)
+    if lost == "the machine":
+        store.write_down()
+        store.index.set_meta("running", "an earlier boot")
+        store.index.close()
+        os.close(store._lock_descriptor)
+    else:
+        store.close()
+    if lost == "the index":
+        os.unlink(f"{root}/index.db")
+    wall.now += 60
+    again = FilesystemStore(root, wall, wall)
+    policy = Policy(repositories="a", max_idle=120)
+    assert remaining(again, policy) == ["pulled"]
+    wall.now += 90
+    assert remaining(again, policy) == ([] if lost == "nothing" else ["pulled"])
+    wall.now += 60
+    assert remaining(again, policy) == []
+    again.close()
 
 
 def test_a_tag_that_moves_meanwhile_stays(store, wall):
