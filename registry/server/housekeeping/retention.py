@@ -63,7 +63,7 @@ def _of_repository(store: IndexedStore, repository: str, policy: Policy) -> Iter
 
 
 def _seconds_of_knowledge(store: IndexedStore) -> float:
-    """For how long every pull was noted: an index that is new, or was in use at a crash, lacks earlier ones."""
+    """For how long every pull was noted: an index that is new, or saw a crash, knows no earlier ones."""
     return store.clock() - float(store.index.meta("born") or "-inf")
 
 
