@@ -69,7 +69,7 @@ class Scratch:
 
     def _make(self) -> str:
         os.makedirs(self._parent, exist_ok=True)
-        self._remove_leftovers()
+        _remove_leftovers(self._parent)
         while True:
             path = os.path.join(self._parent, _PREFIX + secrets.token_hex(6))
             os.mkdir(path, 0o700)
@@ -80,18 +80,25 @@ class Scratch:
                 return path
             os.close(descriptor)
 
-    def _remove_leftovers(self) -> None:
-        with os.scandir(self._parent) as entries:
-            names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
-        for name in names:
-            path = os.path.join(self._parent, name)
-            with suppress(OSError):
-                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    if _lock(descriptor):
-                        remove_tree(path)
-                finally:
-                    os.close(descriptor)
+
+def remove_leftovers(state: str) -> None:
+    """Remove what processes that died left in the state directory; nothing that is not possible is told."""
+    with suppress(OSError):
+        _remove_leftovers(os.path.join(state, "tmp"))
+
+
+def _remove_leftovers(parent: str) -> None:
+    with os.scandir(parent) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
+    for name in names:
+        path = os.path.join(parent, name)
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                if _lock(descriptor):
+                    remove_tree(path)
+            finally:
+                os.close(descriptor)
 
 
 def _discard(path: str, descriptor: int, process: int) -> None:

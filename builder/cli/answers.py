@@ -57,9 +57,9 @@ def _excerpt(span: Span, source: SourceText) -> str:
 
 
 def _printable(line: str) -> str:
-    from .problems import visible
+    from .problems import visible, without_passwords
 
-    return visible(line).encode("utf-8", "replace").decode("utf-8")
+    return visible(without_passwords(line)).encode("utf-8", "replace").decode("utf-8")
 
 
 def check_json(result: CheckResult, source: SourceText) -> str:
@@ -178,7 +178,9 @@ def _location(span: Span) -> dict[str, Any]:
 
 
 def _encoded(source: SourceText) -> str:
-    raw = source.text.encode("utf-8", "surrogateescape")
+    from .problems import without_passwords
+
+    raw = without_passwords(source.text).encode("utf-8", "surrogateescape")
     return base64.b64encode(raw).decode("ascii")
 
 

@@ -23,6 +23,7 @@ from ..host import Host
 from ..local import LocalStore
 from ..loop import drive, needs_loop
 from ..request import BuildRequest, BuildResult, ImageSet
+from ..scratch import remove_leftovers
 from .caching import open_caches
 from .granted import Granted
 from .progress.open import open_progress
@@ -67,6 +68,7 @@ def build(
         from .interrupts import end_in_order
 
         end_in_order()
+        remove_leftovers(store.state)
         import asyncio
 
         return asyncio.run(coroutine)

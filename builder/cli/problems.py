@@ -76,8 +76,12 @@ def add_excerpt(problem: Exception, sources: Mapping[str, bytes | str]) -> None:
     from dockerfile_grammar.spans import SourceText
 
     text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    text = _CREDENTIALS.sub(r"\1***@", text)  # messages end up in logs that others read
-    problem.excerpt = SourceText(span.filename, text).excerpt(span)  # type: ignore[attr-defined]
+    problem.excerpt = SourceText(span.filename, without_passwords(text)).excerpt(span)  # type: ignore[attr-defined]
+
+
+def without_passwords(text: str) -> str:
+    """A Dockerfile with stars for the credentials in its URLs: what is shown ends up in logs of others."""
+    return _CREDENTIALS.sub(r"\1***@", text)
 
 
 def visible(line: str) -> str:

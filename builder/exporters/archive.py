@@ -10,8 +10,6 @@ that are in it already. Governing sources: OCI image-spec image-layout.md; Docke
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +30,7 @@ from ..errors import ExportProblem
 from ..events import EventSink
 from ..host import Host
 from ..request import DEFAULT_EPOCH, ImageSet
+from ..scratch import Scratch
 from .base import Exported
 from .directory import write_directory
 from .packing import Opener, PackedImage, PackedSet
@@ -112,10 +111,12 @@ def _packed(
 ) -> Iterator[_PackedSets]:
     """The sets in the encoder's form, as long as the block runs."""
     encoder = parse_encoder(compression)
-    temporary = os.path.join(scratch, "tmp")
-    os.makedirs(temporary, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=temporary, prefix="export.") as folder:
+    temporary = Scratch(scratch)
+    try:
+        folder = temporary.new_directory("export")
         yield [(PackedSet(made, blobs, encoder, folder), names) for made, names in sets]
+    finally:
+        temporary.close()
 
 
 def members_of(packed: _PackedSets, *, docker: bool) -> Members:
@@ -168,22 +169,19 @@ def _docker_manifest(named: Sequence[tuple[PackedImage, tuple[Reference, ...]]])
 
 def _write_members(out: BinaryIO, members: dict[str, tuple[int, Opener | bytes]]) -> None:
     writer = LayerWriter(out.write, record=False)
-    try:
-        folders: set[str] = set()
-        for name in sorted(members):
-            parts = name.split("/")
-            for depth in range(1, len(parts)):
-                folder = "/".join(parts[:depth])
-                if folder not in folders:
-                    folders.add(folder)
-                    writer.add(Entry(folder, Kind.DIRECTORY, 0o755, mtime=DEFAULT_EPOCH))
-            size, content = members[name]
-            entry = Entry(name, Kind.FILE, 0o644, mtime=DEFAULT_EPOCH, size=size)
-            if isinstance(content, bytes):
-                writer.add(entry, content)
-            else:
-                with content() as stream:
-                    writer.add(entry, stream)
-        writer.finish()
-    except OSError as problem:
-        raise ExportProblem(f"cannot write the archive: {problem.strerror}") from problem
+    folders: set[str] = set()
+    for name in sorted(members):
+        parts = name.split("/")
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            if folder not in folders:
+                folders.add(folder)
+                writer.add(Entry(folder, Kind.DIRECTORY, 0o755, mtime=DEFAULT_EPOCH))
+        size, content = members[name]
+        entry = Entry(name, Kind.FILE, 0o644, mtime=DEFAULT_EPOCH, size=size)
+        if isinstance(content, bytes):
+            writer.add(entry, content)
+        else:
+            with content() as stream:
+                writer.add(entry, stream)
+    writer.finish()

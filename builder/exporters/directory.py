@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from contextlib import suppress
 from typing import Any
 
 from oci_image import jsonbytes
@@ -19,6 +17,7 @@ from oci_image.store.names import is_named, name_of
 
 from ..errors import ExportProblem
 from .packing import Opener
+from .target import new_file
 
 _INDEX = "index.json"
 
@@ -54,20 +53,13 @@ def _size(path: str) -> int | None:
 def _write(path: str, content: Opener | bytes) -> None:
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".new.", delete=False) as out:
-        try:
-            if isinstance(content, bytes):
-                out.write(content)
-            else:
-                with content() as stream:
-                    shutil.copyfileobj(stream, out, 1 << 20)
-            out.flush()
-            os.fchmod(out.fileno(), 0o644)
-            os.replace(out.name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(out.name)
-            raise
+    with new_file(folder, os.path.basename(path)) as out:
+        os.fchmod(out.fileno(), 0o644)
+        if isinstance(content, bytes):
+            out.write(content)
+        else:
+            with content() as stream:
+                shutil.copyfileobj(stream, out, 1 << 20)
 
 
 def _joined(path: str, raw: bytes) -> bytes:

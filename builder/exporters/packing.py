@@ -22,6 +22,7 @@ from oci_image.image import Image
 from oci_image.layer.compression import compress
 from oci_image.layer.encoders import Encoder
 from oci_image.store.base import BlobStore
+from oci_image.store.problems import store_problem
 from oci_image.verify import VerifyingReader
 
 from ..request import ImageSet
@@ -62,10 +63,14 @@ class PackedImage:
     def _compress(self, resting: Descriptor) -> tuple[str, Descriptor]:
         hasher = Hasher()
         descriptor, path = tempfile.mkstemp(dir=self._scratch)
-        with os.fdopen(descriptor, "wb") as out, _verified(self._store, resting) as stream:
-            for chunk in compress(stream, self._encoder, threads=os.cpu_count() or 1):
-                hasher.update(chunk)
-                out.write(chunk)
+        with _verified(self._store, resting) as stream:
+            try:
+                with os.fdopen(descriptor, "wb") as out:
+                    for chunk in compress(stream, self._encoder, threads=os.cpu_count() or 1):
+                        hasher.update(chunk)
+                        out.write(chunk)
+            except OSError as problem:
+                raise store_problem(problem, self._scratch, "compress a layer") from problem
         packed = Descriptor(
             media_type=self._encoder.media_type(docker=resting.media_type == mediatypes.DOCKER_LAYER),
             digest=hasher.digest(),

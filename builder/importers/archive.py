@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import posixpath
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -35,6 +36,9 @@ from oci_image.layer.source import Payload
 from oci_image.reference import Reference
 from oci_image.store.base import BlobStore
 from oci_image.store.names import CONTAINERD_NAME, REF_NAME
+from oci_image.store.problems import store_problem
+
+from ..scratch import Scratch
 
 _CHUNK = 1 << 20
 _LINKS = 40
@@ -55,16 +59,15 @@ def load_archive(stream: BinaryIO, blobs: BlobStore, *, scratch: str) -> tuple[L
     Args:
         stream: the archive.
         blobs: where the content goes.
-        scratch: a directory for what must wait until the whole archive was seen.
+        scratch: the state directory, for what must wait until the whole archive was seen.
 
     Raises:
         InvalidDocument: it is no image archive.
         VerificationFailed: a blob is not what its name or the configuration says.
         UnsafeLayer: the archive is broken.
     """
-    os.makedirs(scratch, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="load.") as folder:
-        members = _Members(folder, blobs)
+    with closing(Scratch(scratch)) as temporary:
+        members = _Members(temporary.new_directory("load"), blobs)
         for entry, payload in LayerReader(open_decompressed(stream)):
             if entry.kind is Kind.FILE:
                 members.take(entry.path, payload)
@@ -98,10 +101,13 @@ class _Members:
                     writer.write(chunk)
                 writer.commit(digest)
             return
-        descriptor, name = tempfile.mkstemp(dir=self._folder)
-        with os.fdopen(descriptor, "wb") as out:
-            while chunk := payload.read(_CHUNK):
-                out.write(chunk)
+        try:
+            descriptor, name = tempfile.mkstemp(dir=self._folder)
+            with os.fdopen(descriptor, "wb") as out:
+                while chunk := payload.read(_CHUNK):
+                    out.write(chunk)
+        except OSError as problem:
+            raise store_problem(problem, self._folder, f"keep {path}") from problem
         self._files[path] = name
 
     def link(self, path: str, target: str, *, hard: bool) -> None:

@@ -10,6 +10,7 @@ Governing source: OCI image-spec, layer.md; Linux Documentation/filesystems/over
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import StoreProblem
+from ..store.problems import store_problem
 from .directories import Directories
 from .entry import Entry, Kind
 from .extract import Refusals, make_node, set_owner, set_xattrs, write_file
@@ -128,7 +130,7 @@ class _Application:
                 remove_at(above, name)
                 self._put(above, name, path, entry, payload)
         except OSError as problem:
-            raise _failed(path, problem) from problem
+            raise _failed(self._root, path, problem) from problem
 
     def hide(self) -> None:
         """Hide what the layer hides of those below; after all members, so their order does not matter."""
@@ -144,7 +146,7 @@ class _Application:
                 elif kind is Kind.DIRECTORY:
                     self._prune(path)
             except OSError as problem:
-                raise _failed(path, problem) from problem
+                raise _failed(self._root, path, problem) from problem
 
     def finish_directories(self) -> None:
         """Set attributes and times of directories, which their children would have inherited or changed."""
@@ -162,7 +164,7 @@ class _Application:
                 else:
                     os.utime(self._root, ns=(time, time))
             except OSError as problem:
-                raise _failed(path, problem) from problem
+                raise _failed(self._root, path, problem) from problem
 
     def _put(self, above: int, name: str, path: str, entry: Entry, payload: Payload) -> None:
         if entry.kind is Kind.FILE:
@@ -256,5 +258,7 @@ class _Application:
                     todo.append(child)
 
 
-def _failed(path: str, problem: OSError) -> StoreProblem:
+def _failed(root: int, path: str, problem: OSError) -> StoreProblem:
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return store_problem(problem, os.readlink(f"/proc/self/fd/{root}"), f"extract {shown(path)}")
     return StoreProblem(f"{shown(path)}: cannot be extracted: {problem.strerror or problem}")

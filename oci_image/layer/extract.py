@@ -53,6 +53,9 @@ def write_file(  # noqa: PLR0917 - called per file, where keywords cost
             set_xattrs(descriptor, path, entry.xattrs, refusals)
         time = entry.mtime * 1_000_000_000
         os.utime(descriptor, ns=(time, time))
+    except BaseException:
+        os.unlink(name, dir_fd=above)  # a part of a file is worse than none
+        raise
     finally:
         os.close(descriptor)
 

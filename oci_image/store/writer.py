@@ -35,6 +35,7 @@ class LayoutBlobWriter:
         self._hasher = Hasher(algorithm)
         self._gathered = bytearray()
         self._process = os.getpid()
+        self._failure: StoreProblem | None = None
         self._temporary, self._descriptor = _temporary_file(root)
 
     @property
@@ -90,7 +91,8 @@ class LayoutBlobWriter:
 
     def _check_open(self) -> None:
         if self._descriptor < 0:
-            raise StoreProblem("the writer of this blob is closed")
+            # Several threads may feed it one after the other: each is told why it cannot go on.
+            raise self._failure or StoreProblem("the writer of this blob is closed")
 
     def _flush(self) -> None:
         if self._gathered:
@@ -106,7 +108,8 @@ class LayoutBlobWriter:
                     done += os.write(self._descriptor, view[done:])
             except OSError as problem:
                 self.discard()
-                raise store_problem(problem, self._root, "write a blob") from problem
+                self._failure = store_problem(problem, self._root, "write a blob")
+                raise self._failure from problem
 
     def _digest(self, expected: Digest | None) -> Digest:
         if expected is None or expected.algorithm == self._hasher.algorithm:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import BinaryIO
 
@@ -21,7 +20,7 @@ def main(arguments: list[str]) -> int:
     args = p.parse_args(arguments)
     store = LocalStore(Settings.read(args.root).root)
     with open_input(args.input) as stream:
-        loaded = load_archive(stream, store.blobs, scratch=os.path.join(store.state, "tmp"))
+        loaded = load_archive(stream, store.blobs, scratch=store.state)
     for one in loaded:
         for name in one.names:
             store.tags.set(str(name), one.descriptor)

@@ -31,7 +31,7 @@ def saved(images, image, *, docker, compression, names=(NAME,)):
 
 
 def loaded(images, raw):
-    return load_archive(io.BytesIO(raw), images.store.blobs, scratch=images.store.state + "/tmp")
+    return load_archive(io.BytesIO(raw), images.store.blobs, scratch=images.store.state)
 
 
 @pytest.mark.parametrize("docker", [True, False])

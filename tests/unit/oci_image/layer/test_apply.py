@@ -412,7 +412,7 @@ def test_a_failing_file_system_is_a_store_problem(root):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", root], check=False).returncode:
         pytest.skip("tmpfs cannot be mounted here")
     try:
-        with pytest.raises(StoreProblem, match=r"f: cannot be extracted: No space left") as problem:
+        with pytest.raises(StoreProblem, match=r"cannot extract f: no space left") as problem:
             apply_layer(layer(file("f", 1_000_000)), str(root), whiteouts="merge")
         assert problem.value.__cause__.errno == errno.ENOSPC
     finally:
