@@ -1,12 +1,10 @@
-"""Fixtures for the tests of cache transfers: the fake steps of the runner's tests, and peers of caches."""
+"""Fixtures for what runs steps: the fake steps, a record of what they did, and a sink."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
 
 
 def _load(path):
@@ -18,8 +16,8 @@ def _load(path):
         spec.loader.exec_module(module)
 
 
-_load(HERE.parent / "run" / "stand_ins.py")
-_load(HERE / "cache_values.py")
+_load(Path(__file__).parent / "run" / "stand_ins.py")
+_load(Path(__file__).parent / "cache" / "cache_values.py")
 
 
 @pytest.fixture
