@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,8 @@ _LOG = logging.getLogger(__name__)
 _THREADS = 32
 _TOKEN_PATH = "/token"  # noqa: S105 - an address
 _EXPIRY_PERIOD = 600.0
+_SHORT = 512
+_KNOWN_ADDRESSES = 4096
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -191,7 +194,8 @@ def _raw_path(request: web.Request) -> str:
 
 
 async def _dispatch(request: web.Request) -> web.StreamResponse:
-    route = routes.match(_raw_path(request))
+    path = _raw_path(request)
+    route = _match(path) if len(path) <= _SHORT else routes.match(path)
     if route is None:
         raise ApiError(ErrorCode.UNSUPPORTED, message="there is nothing at this address", status=404)
     request[ROUTE] = route
@@ -206,17 +210,18 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
         check_repository(route.repository)
     state = request.app[STATE]
     _check_policy(state, route.resource, request, handlers)
-    with state.running.one():
+    with state.running:
         errand = await mirroring.find(request, route)
         if errand is None:
-            caller = await _admit(state, request, _needed(route, method))
+            caller = await _admit(state, request, _scopes(route, method))
             call = Call(request=request, state=state, route=route, caller=caller)
             answer = await handler(call)
         else:
             caller = await _admit(state, request, await mirroring.needed(request, errand, _needed))
             call = Call(request=request, state=state, route=errand.route, caller=caller)
             answer = await mirroring.answer(call, errand, handler)
-        await announce(call, answer)
+        if method not in _READING:
+            await announce(call, answer)
         return answer
 
 
@@ -267,6 +272,9 @@ def _allow(handlers: dict[str, Handler]) -> str:
     return ", ".join(sorted([*handlers, "OPTIONS"]))
 
 
+_match = functools.lru_cache(maxsize=_KNOWN_ADDRESSES)(routes.match)
+
+
 def _needed(route: routes.Route, method: str) -> tuple[Scope, ...]:
     if route.resource is Resource.BASE:
         return ()
@@ -275,3 +283,6 @@ def _needed(route: routes.Route, method: str) -> tuple[Scope, ...]:
     if route.resource in (Resource.UPLOAD, Resource.UPLOADS) or method == "PUT":
         return (repository_scope(route.repository, "pull", "push"),)
     return (repository_scope(route.repository, "delete" if method == "DELETE" else "pull"),)
+
+
+_scopes = functools.lru_cache(maxsize=_KNOWN_ADDRESSES)(_needed)

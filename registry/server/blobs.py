@@ -47,7 +47,8 @@ async def head_blob(call: Call) -> web.StreamResponse:
         raise _unknown(digest)
     if is_unchanged(call.request, digest):
         return web.Response(status=304, headers=_headers(digest))
-    return web.Response(headers=_headers(digest) | {"Content-Length": str(size)})
+    known = {"Content-Length": str(size)}
+    return state.quick.answer(call, size, b"", lambda: web.Response(headers=_headers(digest) | known))
 
 
 async def get_blob(call: Call) -> web.StreamResponse:

@@ -8,15 +8,14 @@ server waits here first. Invariant: only the event loop touches the count.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from ..errors import ApiError
 from ..protocol.errors import ErrorCode
 
 
 class RunningRequests:
-    """Counts requests; after `drain` was called, new ones are refused."""
+    """Counts requests, which are surrounded by it; after `drain` was called, new ones are refused."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -33,10 +32,9 @@ class RunningRequests:
         """Whether new requests are refused."""
         return self._draining
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """
-        Surround a request.
+        A request begins.
 
         Raises:
             ApiError: UNAVAILABLE, the server is stopping.
@@ -46,12 +44,12 @@ class RunningRequests:
                 ErrorCode.UNAVAILABLE, message="the registry is stopping", headers={"Retry-After": "5"}
             )
         self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
-            if not self._count:
-                self._idle.set()
+
+    def __exit__(self, *_: object) -> None:
+        """It ended."""
+        self._count -= 1
+        if not self._count:
+            self._idle.set()
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests, and wait until no more are running, or for so long."""

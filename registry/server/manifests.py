@@ -54,14 +54,22 @@ async def get_manifest(call: Call) -> web.StreamResponse:
         )
     if manifest is None or not call.state.store.manifests.touch(call.repository, manifest.digest):
         raise _unknown(call)
-    answer = {
+    found = manifest
+    if "If-None-Match" not in call.request.headers:
+        return call.state.quick.answer(
+            call, found, found.raw, lambda: web.Response(body=found.raw, headers=_headers(found))
+        )
+    if is_unchanged(call.request, found.digest):
+        return web.Response(status=304, headers=_headers(found))
+    return web.Response(body=found.raw, headers=_headers(found))
+
+
+def _headers(manifest: StoredManifest) -> dict[str, str]:
+    return {
         "Content-Type": manifest.descriptor.media_type,
         headers.DIGEST_HEADER: str(manifest.digest),
         "ETag": entity_tag(manifest.digest),
     }
-    if is_unchanged(call.request, manifest.digest):
-        return web.Response(status=304, headers=answer)
-    return web.Response(body=manifest.raw, headers=answer)
 
 
 def _load(store: RegistryStore, repository: str, reference: Digest | str) -> StoredManifest | None:

@@ -1,8 +1,9 @@
 """
-Sizes of blobs and whole manifests in memory, so that hot requests need neither a thread nor the disk.
+Sizes of blobs, manifests and lists of tags in memory, so that hot requests need neither thread nor disk.
 
-Invariants: only the event loop touches the cache; a value that was loaded while the repository changed is not
-kept, so a cached value is never older than the last answered change; the size is bounded.
+Invariants: only the event loop touches the cache; a value that was loaded while the repository changed is
+not kept, so a cached value is never older than the last answered change. At most 100,000 sizes of blobs
+(half a KiB each with their names, 45 MiB) and 64 MiB of manifests are kept, those that were asked for last.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from oci_image.digest import Digest
@@ -20,6 +22,7 @@ V = TypeVar("V")
 
 BLOBS_LIMIT = 100_000
 MANIFEST_BYTES_LIMIT = 64 * 1024 * 1024
+PAGE_BYTES_LIMIT = 16 * 1024 * 1024
 _MANIFEST_OVERHEAD = 1024
 
 
@@ -66,6 +69,20 @@ class _Bounded(Generic[V]):
         self._weight = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    A part of a list, ready to be sent.
+
+    Attributes:
+        body: the JSON.
+        following: the address of the next part; empty at the end.
+    """
+
+    body: bytes
+    following: str
+
+
 class MetadataCache:
     """
     What was read of repositories since they last changed.
@@ -78,6 +95,7 @@ class MetadataCache:
         self._is_shared = is_shared
         self._blobs: _Bounded[int] = _Bounded(BLOBS_LIMIT)
         self._manifests: _Bounded[StoredManifest] = _Bounded(MANIFEST_BYTES_LIMIT)
+        self._pages: _Bounded[Page] = _Bounded(PAGE_BYTES_LIMIT)
         self._changing: dict[str, int] = {}
         self._changes = 0
 
@@ -116,6 +134,23 @@ class MetadataCache:
             self._manifests.put(repository, reference, loaded, len(loaded.raw) + _MANIFEST_OVERHEAD)
         return loaded
 
+    def known_page(self, repository: str, key: str) -> Page | None:
+        """A part of the list of tags, if it is at hand."""
+        return self._pages.get(repository, key)
+
+    async def page(
+        self, repository: str, key: str, load: Callable[[], Awaitable[Page | None]]
+    ) -> Page | None:
+        """A part of the list of tags, from memory or by `load`."""
+        found = self._pages.get(repository, key)
+        if found is not None:
+            return found
+        before = self._changes
+        loaded = await load()
+        if loaded is not None and not self._is_shared and self._is_current(repository, before):
+            self._pages.put(repository, key, loaded, len(loaded.body) + _MANIFEST_OVERHEAD)
+        return loaded
+
     def _is_current(self, repository: str, before: int) -> bool:
         return before == self._changes and repository not in self._changing
 
@@ -131,6 +166,7 @@ class MetadataCache:
                 del self._changing[repository]
             else:
                 self._changing[repository] -= 1
+            self._pages.drop(repository)
             if manifests:
                 self._manifests.drop(repository)
             if blobs:
@@ -139,11 +175,13 @@ class MetadataCache:
     def forget(self, repository: str) -> None:
         """Forget what is known of a repository."""
         self._changes += 1
+        self._pages.drop(repository)
         self._manifests.drop(repository)
         self._blobs.drop(repository)
 
     def clear(self) -> None:
         """Forget everything."""
         self._changes += 1
+        self._pages.clear()
         self._blobs.clear()
         self._manifests.clear()

@@ -119,8 +119,10 @@ def read_page(call: Call) -> tuple[int, str]:
     Raises:
         ApiError: PAGINATION_NUMBER_INVALID.
     """
-    query = call.request.query
     limit = call.state.config.page_limit
+    if "?" not in call.request.raw_path:
+        return limit, ""
+    query = call.request.query
     text = query.get("n")
     if text is None:
         return limit, query.get("last", "")

@@ -28,6 +28,7 @@ from .events import Outbox
 from .hoarding import OpenUploads
 from .metadata import MetadataCache
 from .metrics import Metrics
+from .quick import QuickAnswers
 from .ratelimit import RateLimit
 from .store.base import RegistryStore
 from .switches import Switches
@@ -52,6 +53,7 @@ class ServerState:
         opened: who opened which uploads.
         deliveries: one mark for each large blob that is being sent.
         verifying: held while a blob is verified before it is sent; gone with who waits for it.
+        quick: the forms of answers that are sent again and again.
         greeted: connections that sent a whole request.
         on_damage: called with the digest of content that was found to be damaged and put aside.
     """
@@ -69,6 +71,7 @@ class ServerState:
     busy_uploads: set[str] = field(default_factory=set)
     deliveries: set[object] = field(default_factory=set)
     verifying: WeakValueDictionary[Digest, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    quick: QuickAnswers = field(default_factory=QuickAnswers)
     greeted: WeakSet[asyncio.BaseTransport] = field(default_factory=WeakSet)
     on_damage: list[Callable[[Digest], None]] = field(default_factory=list)
 

@@ -16,6 +16,7 @@ from ..errors import ApiError
 from ..protocol import headers, routes
 from ..protocol.challenges import repository_scope
 from ..protocol.errors import ErrorCode
+from .metadata import Page
 from .requests import Call, read_page
 
 _STEP = 1000  # repositories that are looked at together when the caller may not see all
@@ -24,12 +25,23 @@ _STEP = 1000  # repositories that are looked at together when the caller may not
 async def list_tags(call: Call) -> web.StreamResponse:
     """The tags of a repository."""
     size, last = read_page(call)
-    names = await call.state.in_thread(call.state.store.tags.names, call.repository, last, size + 1)
-    if names is None:
-        raise ApiError(ErrorCode.NAME_UNKNOWN, {"name": call.repository})
-    page, more = _page(names, size)
-    target = routes.tags(call.repository, n=size, last=page[-1]) if more else ""
-    return _answer({"name": call.repository, "tags": page}, target)
+    state, repository, key = call.state, call.repository, f"{size} {last}"
+
+    def load() -> Page | None:
+        names = state.store.tags.names(repository, last, size + 1)
+        if names is None:
+            return None
+        page, more = _page(names, size)
+        target = routes.tags(repository, n=size, last=page[-1]) if more else ""
+        return Page(jsonbytes.encode({"name": repository, "tags": page}), target)
+
+    found = state.metadata.known_page(repository, key)
+    if found is None:
+        found = await state.metadata.page(repository, key, lambda: state.in_thread(load))
+    if found is None:
+        raise ApiError(ErrorCode.NAME_UNKNOWN, {"name": repository})
+    listed = found
+    return state.quick.answer(call, listed, listed.body, lambda: _answer(listed))
 
 
 async def list_repositories(call: Call) -> web.StreamResponse:
@@ -37,7 +49,8 @@ async def list_repositories(call: Call) -> web.StreamResponse:
     size, last = read_page(call)
     names = await call.state.in_thread(_visible, call, last, size + 1)
     page, more = _page(names, size)
-    return _answer({"repositories": page}, routes.catalog(n=size, last=page[-1]) if more else "")
+    target = routes.catalog(n=size, last=page[-1]) if more else ""
+    return _answer(Page(jsonbytes.encode({"repositories": page}), target))
 
 
 def _visible(call: Call, last: str, count: int) -> list[str]:
@@ -67,6 +80,6 @@ def _page(names: Sequence[str], size: int) -> tuple[list[str], bool]:
     return list(names[:size]), 0 < size < len(names)
 
 
-def _answer(body: dict[str, object], following: str) -> web.Response:
-    link = {"Link": headers.format_next_link(following)} if following else {}
-    return web.Response(body=jsonbytes.encode(body), content_type="application/json", headers=link)
+def _answer(page: Page) -> web.Response:
+    link = {"Link": headers.format_next_link(page.following)} if page.following else {}
+    return web.Response(body=page.body, content_type="application/json", headers=link)

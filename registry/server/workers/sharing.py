@@ -22,7 +22,7 @@ from oci_image.digest import Digest
 
 from ..config import Webhook
 from ..events import Change
-from ..metadata import MetadataCache
+from ..metadata import MetadataCache, Page
 from ..ratelimit import RateLimit
 from ..rights import matches
 from ..store.base import StoredManifest
@@ -62,6 +62,20 @@ class SharedMetadata(MetadataCache):
         """A manifest by digest or tag, if it is at hand."""
         self._refresh(repository)
         return super().known_manifest(repository, reference)
+
+    def known_page(self, repository: str, key: str) -> Page | None:
+        """A part of the list of tags, if it is at hand."""
+        self._refresh(repository)
+        return super().known_page(repository, key)
+
+    async def page(
+        self, repository: str, key: str, load: Callable[[], Awaitable[Page | None]]
+    ) -> Page | None:
+        """A part of the list of tags, from memory or by `load`."""
+        before = self._refresh(repository)
+        found = await super().page(repository, key, load)
+        self._check(repository, before)
+        return found
 
     async def blob(
         self, repository: str, digest: Digest, load: Callable[[], Awaitable[int | None]]
