@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 import sys
 import time
@@ -22,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cases
 import contenders
+import crowds
 import load
 import machine
 import measuring
@@ -29,7 +31,7 @@ import workspace
 from servers import Server, available
 
 MIB = 1 << 20
-ALL = "start,push,pull,requests,catalog"
+ALL = "start,push,pull,tls,requests,catalog,crowd,uploads"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -151,6 +153,55 @@ class Benchmark:
                     return finish(rate, f"{rate:,.0f} MB/s")
 
             yield f"pull {self._amount()}, {_connections(connections)}", True, pull
+
+    def encrypted(self) -> Rows:
+        """The same over TLS; the client, which decrypts, takes as much processor time as a server."""
+        blob = self.payload.blob(self.payload.size, "encrypted")
+
+        def pull(server: Server, number: int) -> Figures:
+            if number == 0:
+                server.restart(tls=True)
+                crowds.push_encrypted(server.address, "pulled", blob)
+            with figures(server) as finish:
+                started = time.perf_counter()
+                crowds.pull_encrypted(server.address, "pulled", blob.digest)
+                rate = blob.size / 1e6 / (time.perf_counter() - started)
+                return finish(rate, f"{rate:,.0f} MB/s")
+
+        yield f"pull {self._amount()} over TLS, 1 connection", True, pull
+
+    def crowd(self) -> Rows:
+        """Pages of the lists of very many repositories and tags."""
+        repositories, tags = self.sizes.of(100_000), self.sizes.of(1_000_000)
+
+        def pages(server: Server, number: int) -> Figures:
+            if server.name != "pybuild":
+                return Figures(math.nan, "not measured", 0.0, 0.0)
+            if number == 0:
+                server.halt()
+                crowds.fill(server, repositories, tags)
+                server.start()
+            with figures(server) as finish:
+                times = crowds.page_times(server, repositories, tags)
+                return finish(max(times), crowds.describe(times))
+
+        yield f"pages of {repositories:,} repositories and {tags:,} tags", False, pages
+
+    def uploads(self) -> Rows:
+        """Memory while many uploads run; the figure is the peak."""
+        for count in (20, 200):
+
+            def push(server: Server, number: int, count: int = count) -> Figures:
+                server.restart()
+                idle = measuring.memory_of(server.family(), "VmRSS")
+                size = min(8 * MIB, self.payload.size)
+                blobs = [self.payload.blob(size, f"{count}-{number}-{each}") for each in range(count)]
+                with figures(server) as finish:
+                    crowds.push_together(server.address, blobs)
+                    done = finish(0.0, "")
+                return Figures(done.peak, f"{idle:.0f} MiB, then {done.peak:.0f} MiB", done.cpu, done.peak)
+
+            yield f"memory: {count} uploads of 8 MiB at a time", False, push
 
     def requests(self) -> Rows:
         """Small requests over kept connections."""
@@ -299,6 +350,8 @@ def compare(measured: dict[str, list[Figures]], *, more_is_better: bool) -> str:
         return "-"
     ours, peer = measured["pybuild"], next(them for name, them in measured.items() if name != "pybuild")
     value = statistics.median(one.value for one in ours) / statistics.median(one.value for one in peer)
+    if math.isnan(value):
+        return "-"
     if not more_is_better:
         return f"**{value:.2f}**"
     each = [statistics.median(one.cpu / one.value for one in them) for them in (ours, peer)]
@@ -324,8 +377,11 @@ def main() -> None:
             "start": benchmark.starts,
             "push": benchmark.pushes,
             "pull": benchmark.pulls,
+            "tls": benchmark.encrypted,
             "requests": benchmark.requests,
             "catalog": benchmark.catalog,
+            "crowd": benchmark.crowd,
+            "uploads": benchmark.uploads,
         }
         _heading(field, args.runs, args.output)
         for group in args.rows.split(","):

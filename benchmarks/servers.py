@@ -28,8 +28,11 @@ storage:
   cache: {{blobdescriptor: inmemory}}
   filesystem: {{rootdirectory: {root}}}
   delete: {{enabled: true}}
-http: {{addr: "127.0.0.1:{port}"}}
+http: {{addr: "127.0.0.1:{port}"{tls}}}
 """
+_CERTIFICATE = (
+    "openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj /CN=localhost"
+)
 
 
 def free_port() -> int:
@@ -60,31 +63,46 @@ class Server:
         """The registry part of image names."""
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> float:
+    @property
+    def root(self) -> Path:
+        """Where its content is."""
+        return self.folder / self.name
+
+    def start(self, *, tls: bool = False) -> float:
         """Start it; the seconds until the first answer."""
-        root = self.folder / self.name
+        root = self.root
         root.mkdir(parents=True, exist_ok=True)
+        pair = self._certificate() if tls else ()
         env = {**os.environ, "PATH": machine.SYSTEM_PATH}
         if self.name == "pybuild":
             command = contenders.own_command(self.installed, self.python)
             command += ["registry", "--listen", self.host, "--root", str(root)]
+            command += ["--tls-cert", str(pair[0]), "--tls-key", str(pair[1])] if pair else []
             env = contenders.own_environment(self.installed)
         else:
             settings = self.folder / f"{self.name}.yml"
-            settings.write_text(_CONFIGURATION.format(root=root, port=self.port))
+            secret = f", tls: {{certificate: {pair[0]}, key: {pair[1]}}}" if pair else ""
+            settings.write_text(_CONFIGURATION.format(root=root, port=self.port, tls=secret))
             command = ["docker-registry", "serve", str(settings)]
         started = time.perf_counter()
         with (self.folder / f"{self.name}.log").open("wb") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-        while not self._answers():
+        while not self._answers(encrypted=tls):
             if self.process.poll() is not None or time.perf_counter() - started > _START_SECONDS:
                 raise SystemExit((self.folder / f"{self.name}.log").read_text()[-3000:])
             time.sleep(0.002)
         return time.perf_counter() - started
 
-    def _answers(self) -> bool:
+    def _certificate(self) -> tuple[Path, Path]:
+        pair = (self.folder / "certificate.pem", self.folder / "key.pem")
+        if not pair[0].exists():
+            files = ["-out", str(pair[0]), "-keyout", str(pair[1])]
+            subprocess.run([*_CERTIFICATE.split(), *files], check=True, capture_output=True)
+        return pair
+
+    def _answers(self, *, encrypted: bool) -> bool:
         try:
-            with load.Connection(self.address) as connection:
+            with load.Connection(self.address, encrypted=encrypted) as connection:
                 return connection.request("GET", "/v2/").status == 200
         except OSError:
             return False
@@ -97,8 +115,8 @@ class Server:
         """Processor seconds so far."""
         return measuring.cpu_of(self.family())
 
-    def stop(self) -> None:
-        """End it and remove what it holds."""
+    def halt(self) -> None:
+        """End it."""
         if self.process is not None:
             self.process.terminate()
             try:
@@ -107,12 +125,16 @@ class Server:
                 self.process.kill()
                 self.process.wait()
             self.process = None
-        shutil.rmtree(self.folder / self.name, ignore_errors=True)
 
-    def restart(self) -> float:
+    def stop(self) -> None:
+        """End it and remove what it holds."""
+        self.halt()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def restart(self, *, tls: bool = False) -> float:
         """Start again with nothing; the seconds until the first answer."""
         self.stop()
-        return self.start()
+        return self.start(tls=tls)
 
 
 def available(names: list[str], folder: Path, installed: Path, python: str) -> list[Server]:
