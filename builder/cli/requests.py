@@ -150,7 +150,7 @@ def _check_layout(text: str, value: str) -> None:
 
     (named,) = read_named({"layout": value}).values()
     if isinstance(named, NamedImage) and not os.path.isfile(f"{named.reference.repository}/oci-layout"):
-        raise InvalidOption(f"--build-context {text}: {named.reference.repository} is no OCI layout")
+        raise InvalidOption(f"--build-context {text}: {named.reference.repository} is no OCI image layout")
 
 
 def _platforms(texts: list[str]) -> tuple[Platform, ...]:
