@@ -43,8 +43,9 @@ from .config import RegistryConfig
 from .hoarding import OpenUploads
 from .housekeeping import lifecycle
 from .marks import CALLER, ROUTE
-from .middleware import add_headers, answer_errors
+from .middleware import add_headers, answer_errors, complete
 from .mirror.upstream import OpenUpstream
+from .quick import QuickAnswers
 from .requests import Call, check_repository
 from .state import STATE, ServerState
 from .store.base import RegistryStore
@@ -128,6 +129,7 @@ def create_app(
         access=access,
         opened=OpenUploads(store.uploads, limit=config.max_uploads_per_caller, total=config.max_uploads),
         belongings=own_belongings(config) if belongings is None else belongings,
+        quick=QuickAnswers(complete, enabled=not (config.mirrors or config.traces)),
         tracing=_open_tracing(config),
     )
     app = web.Application(middlewares=[answer_errors])

@@ -48,7 +48,7 @@ async def head_blob(call: Call) -> web.StreamResponse:
     if is_unchanged(call.request, digest):
         return web.Response(status=304, headers=_headers(digest))
     known = {"Content-Length": str(size)}
-    return state.quick.answer(call, size, b"", lambda: web.Response(headers=_headers(digest) | known))
+    return state.quick.answer(call.request, size, b"", lambda: web.Response(headers=_headers(digest) | known))
 
 
 async def get_blob(call: Call) -> web.StreamResponse:

@@ -57,7 +57,7 @@ async def get_manifest(call: Call) -> web.StreamResponse:
     found = manifest
     if "If-None-Match" not in call.request.headers:
         return call.state.quick.answer(
-            call, found, found.raw, lambda: web.Response(body=found.raw, headers=_headers(found))
+            call.request, found, found.raw, lambda: web.Response(body=found.raw, headers=_headers(found))
         )
     if is_unchanged(call.request, found.digest):
         return web.Response(status=304, headers=_headers(found))

@@ -124,6 +124,11 @@ def render(problem: ApiError) -> web.Response:
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """The same as `complete`, when aiohttp prepares an answer."""
+    complete(request, response)
+
+
+def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Name the protocol, keep browsers from guessing types, and warn users."""
     add_warnings(request, response)
     name_protocol(response)

@@ -16,14 +16,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict
-
-if TYPE_CHECKING:
-    from .requests import Call
 
 _ENTRIES_LIMIT = 4096
 _LONGEST_ADDRESS = 512
@@ -47,33 +44,44 @@ class _Form:
 
 
 class QuickAnswers:
-    """The forms of answers by method and address, the ones that were used last."""
+    """
+    The forms of answers by method and address, the ones that were used last.
 
-    def __init__(self) -> None:
+    Args:
+        complete: adds the headers that every answer has.
+        enabled: whether answers may be remembered here.
+    """
+
+    def __init__(
+        self, complete: Callable[[web.BaseRequest, web.StreamResponse], None], *, enabled: bool = True
+    ) -> None:
+        self._complete = complete
+        self._enabled = enabled
         self._forms: OrderedDict[tuple[str, str], _Form] = OrderedDict()
 
     def answer(
-        self, call: Call, value: object, body: bytes, make: Callable[[], web.Response]
+        self, request: web.Request, value: object, body: bytes, make: Callable[[], web.Response]
     ) -> web.StreamResponse:
         """
         An answer with status 200.
 
         Args:
-            call: a GET or HEAD request without conditions.
+            request: a GET or HEAD request without conditions.
             value: what the headers follow from, besides the address.
             body: of the answer to GET.
             make: the ordinary answer.
         """
-        request, config = call.request, call.state.config
         address = request.raw_path
-        if config.mirrors or config.traces or not request.keep_alive or request.version != HttpVersion11:
+        if not self._enabled or not request.keep_alive or request.version != HttpVersion11:
             return make()
         if len(address) > _LONGEST_ADDRESS or len(body) > _LARGEST_BODY:
             return make()
         key = (request.method, address)
         form = self._forms.get(key)
         if form is None or (form.value is not value and form.value != value):
-            form = self._forms[key] = _form(request, value, body, make())
+            ordinary = make()
+            self._complete(request, ordinary)
+            form = self._forms[key] = _form(value, body, ordinary)
             if len(self._forms) > _ENTRIES_LIMIT:
                 self._forms.popitem(last=False)
         else:
@@ -81,12 +89,7 @@ class QuickAnswers:
         return cast("web.StreamResponse", _QuickAnswer(form, b"" if request.method == "HEAD" else body))
 
 
-def _form(request: web.Request, value: object, body: bytes, answer: web.Response) -> _Form:
-    from .middleware import name_protocol  # which needs the state, which has these
-    from .warnings import add_warnings
-
-    add_warnings(request, answer)
-    name_protocol(answer)
+def _form(value: object, body: bytes, answer: web.Response) -> _Form:
     fields = answer.headers
     fields.setdefault("Content-Length", str(len(body)))
     fields["Server"] = SERVER_SOFTWARE

@@ -66,12 +66,12 @@ class ServerState:
     access: Access
     opened: OpenUploads
     belongings: Belongings
+    quick: QuickAnswers
     tracing: Tracing | None = None
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
     deliveries: set[object] = field(default_factory=set)
     verifying: WeakValueDictionary[Digest, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    quick: QuickAnswers = field(default_factory=QuickAnswers)
     greeted: WeakSet[asyncio.BaseTransport] = field(default_factory=WeakSet)
     on_damage: list[Callable[[Digest], None]] = field(default_factory=list)
 

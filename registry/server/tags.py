@@ -41,7 +41,7 @@ async def list_tags(call: Call) -> web.StreamResponse:
     if found is None:
         raise ApiError(ErrorCode.NAME_UNKNOWN, {"name": repository})
     listed = found
-    return state.quick.answer(call, listed, listed.body, lambda: _answer(listed))
+    return state.quick.answer(call.request, listed, listed.body, lambda: _answer(listed))
 
 
 async def list_repositories(call: Call) -> web.StreamResponse:
