@@ -99,15 +99,15 @@ def holdings(server, path):
     return found
 
 
-def load(server, seconds, seed):
-    """Three clients for so long: how many requests they made, the most threads and descriptors meanwhile."""
+def load(server, seconds, seed, least=0):
+    """Three clients for so long and so many requests; the requests, the most threads and descriptors."""
     stop = threading.Event()
     clients = [Mixed(server.url, seed + number, stop) for number in range(3)]
     for client in clients:
         client.start()
     threads, descriptors = 0, 0
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or 9 * sum(client.count for client in clients) < least:
         time.sleep(0.1)
         threads, descriptors = max(threads, server.threads()), max(descriptors, server.descriptors())
     stop.set()
@@ -132,12 +132,20 @@ def test_a_mixed_load_for_a_while(tmp_path, warming, seconds, figure):
     path = tmp_path / "holdings"
     settings = {"gc_interval": 0.5, "gc_grace": 1.0, "gc_undelete": 0.0, "upload_idle_seconds": 1.0}
     with served(tmp_path / "root", before=INSIDE.replace("%s", str(path)), **settings) as server:
-        warmed, _, _ = load(server, warming, 0)
+        warmed, _, _ = load(server, warming, 0, least=30_000 if warming > 60 else 0)
         before = at_rest(server, path)
         requests, threads, descriptors = load(server, seconds, 3)
         after = at_rest(server, path)
         server.stop()
     grown = after["memory"] - before["memory"]
+    rows = ", ".join(f"{name} {before[name]} and {after[name]}" for name in ("OpenUploads", "VerifiedBlobs"))
+    figure(
+        23,
+        f"{requests} requests in {seconds} s, after {warmed} in {warming} s: memory at rest "
+        f"{grown / 1024:+.0f} KiB, Python's blocks {after['blocks'] - before['blocks']:+d}, descriptors "
+        f"{before['descriptors']} and {after['descriptors']} (at most {descriptors}), tasks "
+        f"{before['tasks']} and {after['tasks']}, at most {threads} threads, rows of records: {rows}",
+    )
     assert threads <= 40
     assert after["descriptors"] <= before["descriptors"] + 2
     for name in ("OpenUploads", "Leases", "Sessions", "VerifiedBlobs", "tasks"):
@@ -149,11 +157,3 @@ def test_a_mixed_load_for_a_while(tmp_path, warming, seconds, figure):
         assert after["blocks"] - before["blocks"] <= requests / 10
     else:
         assert grown <= 16 * MIB
-    rows = ", ".join(f"{name} {before[name]} and {after[name]}" for name in ("OpenUploads", "VerifiedBlobs"))
-    figure(
-        23,
-        f"{requests} requests in {seconds} s, after {warmed} in {warming} s: memory at rest "
-        f"{grown / 1024:+.0f} KiB, Python's blocks {after['blocks'] - before['blocks']:+d}, descriptors "
-        f"{before['descriptors']} and {after['descriptors']} (at most {descriptors}), tasks "
-        f"{before['tasks']} and {after['tasks']}, at most {threads} threads, rows of records: {rows}",
-    )
