@@ -35,8 +35,6 @@ def read_exec_form(text: str) -> tuple[str, ...] | None:
         return None
     if not all(isinstance(item, str) for item in array):
         raise SyntaxProblem("when using JSON array syntax, arrays must be comprised of strings only")
-    if any("\0" in item for item in array):
-        raise SyntaxProblem("when using JSON array syntax, strings cannot contain NUL")
     return tuple(_LONE_SURROGATE.sub("\ufffd", item) for item in array)
 
 

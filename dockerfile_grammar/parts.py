@@ -63,7 +63,10 @@ class Parts:
 
     def exec_form(self, children: Children) -> CommandLine:
         """Read a JSON array."""
-        return CommandLine(shell=False, argv=read_exec_form(str(children[0])) or ())
+        argv = read_exec_form(str(children[0])) or ()
+        if any("\0" in word for word in argv):
+            raise SyntaxProblem("when using JSON array syntax, strings cannot contain NUL")
+        return CommandLine(shell=False, argv=argv)
 
     def shell_form(self, children: Children) -> CommandLine:
         """Take text for a shell."""

@@ -143,8 +143,8 @@ async def _everything(
     sink: EventSink,
     *,
     granted: Granted,
-) -> tuple[BuildResult, dict[str, Any], dict[str, str]]:
-    """The result, what is told of it, and digests by the names that it was pushed to."""
+) -> tuple[BuildResult, dict[str, Any], dict[str, dict[str, Any]]]:
+    """The result, what is told of it, and descriptors of manifests by the names that it was pushed to."""
     caches = open_caches(request, settings, store)
     if caches is None or not caches.has_exports:
         return await _delivered(request, host, store, settings, sink, granted=granted, caches=caches)
@@ -167,7 +167,7 @@ async def _delivered(
     *,
     granted: Granted,
     caches: CacheTransfer | None,
-) -> tuple[BuildResult, dict[str, Any], dict[str, str]]:
+) -> tuple[BuildResult, dict[str, Any], dict[str, dict[str, Any]]]:
     result = await build_image(request, host, sink, secrets=granted.secrets, ssh=granted.ssh, caches=caches)
     if not request.outputs and not request.push:
         return result, _answer(result, result.made, result.tags), {}
@@ -175,7 +175,7 @@ async def _delivered(
 
     outputs = read_outputs(request)
     done = await deliver(outputs, request, result, host=host, store=store, settings=settings, sink=sink)
-    pushed = {name: str(digest) for name, digest in done.pushed.items()}
+    pushed = {name: manifest.to_json() for name, manifest in done.pushed.items()}
     return result, _answer(result, done.made, done.names), pushed
 
 

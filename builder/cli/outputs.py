@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from oci_image.digest import Digest
+from oci_image.descriptor import Descriptor
 from oci_image.reference import Reference
 
 from ..errors import InvalidOption
@@ -30,11 +30,11 @@ _IMAGES = ("image", "registry")
 
 @dataclass(slots=True, kw_only=True)
 class Delivered:
-    """What became of a build: the images of its names, all names, and digests by the names pushed to."""
+    """What became of a build: the images of its names, all names, and manifests by the names pushed to."""
 
     made: ImageSet
     names: list[Reference]
-    pushed: dict[str, Digest] = field(default_factory=dict)
+    pushed: dict[str, Descriptor] = field(default_factory=dict)
 
 
 def read_outputs(request: BuildRequest) -> list[ExportOptions]:
@@ -117,7 +117,7 @@ async def _push(
     *,
     settings: Settings,
     sink: EventSink,
-) -> Digest:
+) -> Descriptor:
     from .transfers import push_image
 
     if options.insecure:

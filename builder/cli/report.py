@@ -17,13 +17,15 @@ if TYPE_CHECKING:  # type checkers take the name for True; importing typing woul
     from typing import Any
 
 
-def report(answer: Mapping[str, Any], pushed: Mapping[str, str], args: argparse.Namespace) -> None:
+def report(
+    answer: Mapping[str, Any], pushed: Mapping[str, Mapping[str, Any]], args: argparse.Namespace
+) -> None:
     """
     Write everything that was asked for.
 
     Args:
         answer: the image's "id", its "descriptor" as JSON, its "names" and how many "steps" there were.
-        pushed: digests of manifests by the names that were pushed.
+        pushed: descriptors of manifests as JSON, by the names that were pushed.
         args: of the call.
 
     Raises:
@@ -33,12 +35,14 @@ def report(answer: Mapping[str, Any], pushed: Mapping[str, str], args: argparse.
         _write(args.iidfile, answer["id"])
     if args.metadata_file:
         is_index = answer["id"] == answer["descriptor"]["digest"]  # which has no configuration
+        # What a registry has is told rather than what lies here, where layers are not compressed.
+        manifest = next(iter(pushed.values()), answer["descriptor"])
         value = {
             **({} if is_index else {"containerimage.config.digest": answer["id"]}),
-            "containerimage.digest": next(iter(pushed.values()), answer["descriptor"]["digest"]),
-            "containerimage.descriptor": answer["descriptor"],
+            "containerimage.digest": manifest["digest"],
+            "containerimage.descriptor": manifest,
             "image.name": answer["names"],
-            "pybuild.pushed": dict(pushed),
+            "pybuild.pushed": {name: pushed[name]["digest"] for name in pushed},
             "pybuild.steps": answer["steps"],
         }
         _write(args.metadata_file, json.dumps(value, indent=2) + "\n")

@@ -110,9 +110,9 @@ async def push_image(
     sink: EventSink,
     *,
     compression: str,
-) -> Digest:
+) -> Descriptor:
     """
-    Push an image of the store; returns the digest of the manifest that the registry has.
+    Push an image of the store; returns the descriptor of the manifest that the registry has.
 
     Raises:
         InvalidOption: the compression is not known.
@@ -132,7 +132,7 @@ async def push_image(
                 encoder=encoder,
                 on_progress=report,
             )
-    return pushed.digest
+    return pushed
 
 
 def read_encoder(text: str) -> Encoder:

@@ -32,8 +32,18 @@ class Docker:
         self.process = None
 
     def start(self):
-        """Start the daemon and wait until it answers."""
-        self.log = (self.folder / "dockerd.log").open("wb")
+        """Start the daemon and wait until it answers; its containerd may be too late once."""
+        log = self.folder / "dockerd.log"
+        for _ in range(2):
+            if self._begin(log):
+                return self
+            self.log.close()
+            if "timeout waiting for containerd" not in log.read_text():
+                break
+        raise AssertionError(log.read_text()[-3000:])
+
+    def _begin(self, log):
+        self.log = log.open("wb")
         self.process = subprocess.Popen(
             [
                 *(self.dockerd, "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"),
@@ -47,11 +57,13 @@ class Docker:
         )
         for _ in range(300):
             if self("version", check=False).returncode == 0:
-                return self
+                return True
             if self.process.poll() is not None:
-                break
+                return False
             time.sleep(0.1)
-        raise AssertionError((self.folder / "dockerd.log").read_text()[-3000:])
+        self.process.kill()
+        self.process.wait()
+        return False
 
     def __call__(self, *args, **kwargs):
         return run(

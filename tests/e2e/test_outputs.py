@@ -1,5 +1,6 @@
 """What -o makes of a build: names, archives, layouts, directories; checked with the tools that read them."""
 
+import hashlib
 import io
 import json
 import os
@@ -161,7 +162,12 @@ def test_pushes_of_several_outputs(pybuild, context, tmp_path, registry):
     for name, form in (("a:1", GZIP), ("b", GZIP), ("c", ZSTD)):
         manifest = raw(f"docker://{registry.name}/{name}", "--tls-verify=false")
         assert {layer["mediaType"] for layer in manifest["layers"]} == {form}
-    pushed = json.loads((tmp_path / "told.json").read_text())["pybuild.pushed"]
+    told = json.loads((tmp_path / "told.json").read_text())
+    there = registry.get("/v2/a/manifests/1")
+    assert told["containerimage.descriptor"]["size"] == len(there)
+    assert told["containerimage.digest"] == told["containerimage.descriptor"]["digest"]
+    assert told["containerimage.digest"] == f"sha256:{hashlib.sha256(there).hexdigest()}"
+    pushed = told["pybuild.pushed"]
     digest = pushed[f"{registry.name}/d:latest"]
     raw(f"docker://{registry.name}/d@{digest}", "--tls-verify=false")
     assert json.loads(registry.get("/v2/d/tags/list"))["tags"] == []

@@ -37,8 +37,8 @@ def main(arguments: list[str]) -> int:
             hint=f"name one first: pybuild tag IMAGE {reference.familiar}",
         )
     with open_progress(args.progress, sys.stderr, color=settings.color) as progress:
-        digest = asyncio.run(
+        pushed = asyncio.run(
             push_image(settings, store, found.descriptor, reference, progress, compression=args.compression)
         )
-    print(f"{reference.familiar_name}@{digest}")
+    print(f"{reference.familiar_name}@{pushed.digest}")
     return 0

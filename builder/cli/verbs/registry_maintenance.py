@@ -113,8 +113,8 @@ def _gc(ask: Ask, args: argparse.Namespace) -> int:
         print(f"{item['kind']} {place}{item['digest']} ({item['size']} bytes): {item['reason']}")
     if report["waiting"]:
         print(
-            f"nothing is collected for another {report['waiting']:.0f} seconds: the last server was killed, "
-            "so it is not known what was used lately",
+            f"nothing is collected for another {report['waiting']:.0f} seconds: what was used before "
+            "is not known, since the registry is new or its last server was killed",
             file=sys.stderr,
         )
     word = "would go" if args.dry_run else "went to the trash"

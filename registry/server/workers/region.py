@@ -39,6 +39,7 @@ class Region:
         start += GENERATIONS
         self._uses = words[start : start + USES].cast("B").cast("d")
         self._condemned = words[start + USES :]
+        self._words = words
 
     @classmethod
     def create(cls) -> Region:
@@ -46,6 +47,14 @@ class Region:
         descriptor = os.memfd_create("pybuild-registry", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _SIZE)
         return cls(descriptor)
+
+    def close(self) -> None:
+        """Let go of the memory; who still asks fails."""
+        for words in (self._switches, self._uploads, self._generations, self._uses, self._condemned):
+            words.release()
+        self._words.release()
+        self._map.close()
+        os.close(self.descriptor)
 
     # The first word: whether the server is read-only.
 

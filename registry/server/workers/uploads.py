@@ -37,7 +37,6 @@ class Claims:
 
     def __init__(self, root: str) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        # Never closed before the end of the process: that would give up every claim.
         self._descriptor = os.open(f"{root}/claims", flags, 0o600)
 
     def take(self, identifier: str) -> bool:
@@ -51,6 +50,10 @@ class Claims:
     def release(self, identifier: str) -> None:
         """Give the claim up."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _offset(identifier))
+
+    def close(self) -> None:
+        """Give up every claim of this process; a server leaves that to the end of the process."""
+        os.close(self._descriptor)
 
 
 def _offset(identifier: str) -> int:

@@ -49,6 +49,8 @@ def worker(tmp_path):
     made.close()
     server.stop()
     leading.close()
+    claims.close()
+    region.close()
 
 
 @pytest.fixture(params=["memory", "filesystem", "bucket", "worker"])

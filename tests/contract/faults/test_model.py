@@ -44,7 +44,7 @@ def test_conversations_follow_the_model(tmp_path, kind, conversations, figure):
         assert [item for item in findings(store) if "which is not here" not in item.problem] == []
         assert Scrubber(store).scrub().damaged == {}
         store.close()
-    assert requests > 20 * conversations
+    assert requests > 10 * conversations
     figure(24, f"{kind}: {conversations} conversations, {requests} requests, 0 of 5xx, 0 unexpected")
 
 

@@ -110,7 +110,7 @@ def warnings_of(record):
 def name_values(record):
     part = parse_arguments(record["instruction"].lower(), record["input"], "\\").children[1]
     words = [str(child) for child in part.children]
-    legacy = part.data == "legacy_pair"
+    legacy = part.rule == "legacy_pair"
     arguments = LegacyPair(words[0], words[1] if words[1:] else None) if legacy else Words(tuple(words))
     pairs = name_value_pairs(arguments, record["instruction"])
     return [[pair.name, pair.value, "" if legacy else "="] for pair in pairs]
