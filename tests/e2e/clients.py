@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -26,27 +27,19 @@ class Docker:
     def __init__(self, folder, *flags):
         self.folder = Path(folder)
         self.flags = flags
-        self.socket = self.folder / "docker.sock"
+        # Sockets must have short names.
+        self.short = Path(tempfile.mkdtemp(prefix="dockerd-", dir="/tmp"))
+        self.socket = self.short / "docker.sock"
         self.dockerd = need("dockerd")
         self.docker = "/usr/bin/docker"
         self.process = None
 
     def start(self):
-        """Start the daemon and wait until it answers; its containerd may be too late once."""
-        log = self.folder / "dockerd.log"
-        for _ in range(2):
-            if self._begin(log):
-                return self
-            self.log.close()
-            if "timeout waiting for containerd" not in log.read_text():
-                break
-        raise AssertionError(log.read_text()[-3000:])
-
-    def _begin(self, log):
-        self.log = log.open("wb")
+        """Start the daemon and wait until it answers."""
+        self.log = (self.folder / "dockerd.log").open("wb")
         self.process = subprocess.Popen(
             [
-                *(self.dockerd, "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"),
+                *(self.dockerd, "--data-root", self.folder / "data", "--exec-root", self.short / "exec"),
                 *("--pidfile", self.folder / "pid", "--host", f"unix://{self.socket}"),
                 *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none"),
                 *("--storage-driver=overlay2", *self.flags),
@@ -57,13 +50,12 @@ class Docker:
         )
         for _ in range(300):
             if self("version", check=False).returncode == 0:
-                return True
+                return self
             if self.process.poll() is not None:
-                return False
+                break
             time.sleep(0.1)
-        self.process.kill()
-        self.process.wait()
-        return False
+        self.log.close()
+        raise AssertionError((self.folder / "dockerd.log").read_text()[-3000:])
 
     def __call__(self, *args, **kwargs):
         return run(
@@ -85,8 +77,10 @@ class Docker:
             self.socket.unlink()
         # It leaves the mount of its host network namespace behind, and the folder could not be removed.
         mounts = Path("/proc/self/mounts").read_text().splitlines()
-        for place in [line.split()[1] for line in mounts if line.split()[1].startswith(str(self.folder))]:
-            run("umount", "--lazy", place, check=False)
+        for place in [line.split()[1] for line in mounts]:
+            if place.startswith((str(self.folder), str(self.short))):
+                run("umount", "--lazy", place, check=False)
+        shutil.rmtree(self.short, ignore_errors=True)
 
 
 class Podman:

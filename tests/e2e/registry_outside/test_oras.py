@@ -25,6 +25,10 @@ def oras_tests(server, folder, without="", **more):
     shutil.copytree(Path(found.origin).parent / "tests", folder / "tests")
     done = run(
         *(sys.executable, "-m", "pytest", "tests", "-q", "--timeout", "60", "-W", "ignore"),
+        *(
+            "--basetemp",
+            folder.parent / f"files-of-{folder.name}",
+        ),  # what this run left is none of its business
         *("-p", "no:cacheprovider", "-k", f"not ssl and not many_tags and not chunked_push{without}"),
         check=False,
         cwd=folder,

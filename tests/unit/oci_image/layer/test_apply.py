@@ -253,14 +253,15 @@ def test_of_duplicates_the_last_counts(root, mode):
 @MODES
 def test_many_deep_directories_do_not_use_up_descriptors(root, mode):
     """A thousand levels, and hundreds of siblings with hardlinks across them."""
+    before = len(os.listdir("/proc/self/fd"))
     deep = "/".join("d" * 1000)
     siblings = [entry for number in range(400) for entry in (directory(f"s{number}"), file(f"s{number}/f"))]
     links = [hardlink(f"s{number}/h", f"s{399 - number}/f") for number in range(400)]
     again = [hardlink(f"s{number}/h", f"s{number}/f") for number in range(400)]
     apply_layer(layer(file(f"{deep}/f"), *siblings, *links, *again), str(root), whiteouts=mode)
-    assert (root / "s7/h").stat().st_ino == (root / "s7/f").stat().st_ino
-    assert len(os.listdir("/proc/self/fd")) < 100
     remove_tree(str(root / "d"))
+    assert (root / "s7/h").stat().st_ino == (root / "s7/f").stat().st_ino
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_overlay_marks_are_those_of_overlayfs(root):
