@@ -8,45 +8,35 @@ after every such tag; what a failure left half done is read again from the bucke
 
 from __future__ import annotations
 
-import threading
 import uuid
-import zlib
 from collections.abc import Callable, Collection, Sequence
 
 from oci_image.digest import Digest
-from oci_image.errors import ImageError
 
 from ..leases import Leases
 from . import bucket_layout as keys
-from .base import NO_LIMIT, ConditionFailed, StoredManifest, TagCondition, check_immutable
+from .base import ConditionFailed, StoredManifest, TagCondition, check_immutable
 from .bucket import Bucket, Entry
 from .index import Index
 from .indexed_manifests import IndexedManifests
-from .records import decode_record, encode_record
+from .indexed_tags import IndexedTags
+from .records import decode_record, decode_tag, encode_record, encode_tag
 
-_STRIPES = 64
 
-
-class BucketTags:
+class BucketTags(IndexedTags):
     """Implements `LockedTags`."""
 
     def __init__(self, bucket: Bucket, index: Index) -> None:
+        super().__init__(index)
         self._bucket = bucket
-        self._index = index
-        self._locks = [threading.RLock() for _ in range(_STRIPES)]
-
-    def lock(self, repository: str) -> threading.RLock:
-        """The lock for changes to the repository."""
-        return self._locks[zlib.crc32(repository.encode()) % _STRIPES]
 
     def look(self, repository: str, tag: str) -> tuple[Digest | None, Entry | None]:
         """What the tag says, and the object that says it."""
         found = self._bucket.read(keys.tag(repository, tag))
         if found is None:
             return None, None
-        try:
-            digest = Digest.parse(found[0].decode("ascii").strip())
-        except (ImageError, UnicodeDecodeError):
+        digest = decode_tag(found[0])
+        if digest is None:
             return None, found[1]
         here = self._index.has_manifest(repository, digest)
         if not here and self._bucket.head(keys.manifest(repository, digest)) is None:
@@ -64,38 +54,18 @@ class BucketTags:
         Raises:
             ConditionFailed: another registry changed it since it was seen.
         """
-        if not self._bucket.exchange(keys.tag(repository, tag), f"{digest}\n".encode(), seen):
+        if not self._bucket.exchange(keys.tag(repository, tag), encode_tag(digest), seen):
             raise ConditionFailed(f"the tag {tag} was changed at the same time")
 
     def move(self, repository: str, tag: str, digest: Digest) -> None:
         """Let the tag stand for a manifest that is there, whatever it stood for."""
-        self._bucket.write(keys.tag(repository, tag), f"{digest}\n".encode())
-
-    def names(self, repository: str, after: str = "", limit: int = NO_LIMIT) -> Sequence[str] | None:
-        """The tags after a name, sorted."""
-        names = self._index.tag_names(repository, after, limit)
-        return names if names or self._index.exists(repository) else None
-
-    def delete(self, repository: str, tag: str, condition: TagCondition | None = None) -> bool:
-        """Remove the tag."""
-        with self.lock(repository):
-            current, _entry = self.look(repository, tag)
-            if current is None:
-                return False
-            if condition is not None:
-                condition.check(current)
-            self.remove(repository, tag)
-            return True
+        self._bucket.write(keys.tag(repository, tag), encode_tag(digest))
 
     def remove(self, repository: str, tag: str) -> None:
         """Remove the tag, whatever it stands for."""
         with self.lock(repository), self._index.altering(repository):
             self._bucket.remove(keys.tag(repository, tag))
             self._index.delete_tag(repository, tag)
-
-    def repositories(self, after: str = "", limit: int = NO_LIMIT) -> Sequence[str]:
-        """The repositories after a name that hold a manifest, sorted."""
-        return self._index.repository_names(after, limit)
 
 
 class BucketManifests(IndexedManifests):

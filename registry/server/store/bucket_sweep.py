@@ -13,14 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from oci_image.digest import Digest
-from oci_image.errors import ImageError
 
 from . import bucket_layout as keys
 from .bucket import Bucket, Entry
 from .bucket_blobs import BucketBlobs
 from .bucket_manifests import BucketTags
 from .index import Index
-from .records import decode_record
+from .records import decode_record, decode_tag
 
 _READERS = 8
 
@@ -119,11 +118,9 @@ class Sweep:
                 for (tag, entry), found in zip(
                     moved.items(), threads.map(self._read, moved.values()), strict=True
                 ):
-                    try:
-                        digest = Digest.parse((found or b"").decode("ascii").strip())
-                    except (ImageError, UnicodeDecodeError):
-                        continue
-                    self._index.set_tag(name, tag, digest, entry.modified)
+                    standing_for = decode_tag(found)
+                    if standing_for is not None:
+                        self._index.set_tag(name, tag, standing_for, entry.modified)
             for digest in known - manifests.keys():
                 self._index.delete_manifest(name, digest)
             for tag in changed.keys() - tags.keys():

@@ -8,18 +8,15 @@ it and removed after every such tag; lists come from the index, which follows th
 from __future__ import annotations
 
 import os
-import threading
 import uuid
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from oci_image.digest import Digest
-from oci_image.errors import ImageError
 from oci_image.store.lock import sync_directory
 
 from ..leases import Leases
-from .base import NO_LIMIT, StoredManifest, TagCondition, check_immutable
+from .base import StoredManifest, TagCondition, check_immutable
 from .durable import (
     create_marker,
     make_directories,
@@ -30,23 +27,17 @@ from .durable import (
 )
 from .index import Index
 from .indexed_manifests import IndexedManifests
+from .indexed_tags import IndexedTags
 from .layout import Layout
-from .records import decode_record, encode_record
-
-_STRIPES = 64
+from .records import decode_record, decode_tag, encode_record, encode_tag
 
 
-class FileTags:
+class FileTags(IndexedTags):
     """Implements `TagAccess`."""
 
     def __init__(self, layout: Layout, index: Index) -> None:
+        super().__init__(index)
         self._layout = layout
-        self._index = index
-        self._locks = [threading.RLock() for _ in range(_STRIPES)]
-
-    def lock(self, repository: str) -> threading.RLock:
-        """The lock for changes to the repository."""
-        return self._locks[zlib.crc32(repository.encode()) % _STRIPES]
 
     def _directory(self, repository: str) -> str:
         return f"{self._layout.root}/{self._layout.tag_directory(repository)}"
@@ -55,36 +46,15 @@ class FileTags:
         """What the tag stands for."""
         with storage_errors():
             data = read_file(f"{self._directory(repository)}/{tag}")
-        if data is None:
-            return None
-        try:
-            digest = Digest.parse(data.decode("ascii").strip())
-        except (ImageError, UnicodeDecodeError):
+        digest = decode_tag(data)
+        if digest is None:
             return None
         return digest if os.path.lexists(self._layout.member(repository, "manifests", digest)) else None
 
     def set(self, repository: str, tag: str, digest: Digest) -> None:
         """Let the tag stand for a manifest that is there; the caller holds the lock."""
         directory = make_directories(self._layout.root, self._layout.tag_directory(repository))
-        replace_file(self._layout.temporary, directory, tag, f"{digest}\n".encode())
-
-    def names(self, repository: str, after: str = "", limit: int = NO_LIMIT) -> Sequence[str] | None:
-        """The tags after a name, sorted."""
-        names = self._index.tag_names(repository, after, limit)
-        return names if names or self._index.exists(repository) else None
-
-    def delete(self, repository: str, tag: str, condition: TagCondition | None = None) -> bool:
-        """Remove the tag."""
-        with self.lock(repository), storage_errors():
-            current = self.get(repository, tag)
-            if current is None:
-                return False
-            if condition is not None:
-                condition.check(current)
-            with self._index.altering(repository):
-                removed = remove_file(self._directory(repository), tag)
-                self._index.delete_tag(repository, tag)
-            return removed
+        replace_file(self._layout.temporary, directory, tag, encode_tag(digest))
 
     def remove(self, repository: str, tag: str) -> None:
         """Remove the tag, whatever it stands for."""
@@ -95,7 +65,7 @@ class FileTags:
     def remove_all(self, repository: str, digest: Digest) -> None:
         """Remove every tag that stands for the manifest; the caller holds the lock."""
         directory = self._directory(repository)
-        wanted = f"{digest}\n".encode()
+        wanted = encode_tag(digest)
         found = [
             tag
             for tag in self._index.tags_of(repository, digest)
@@ -105,10 +75,6 @@ class FileTags:
             os.unlink(f"{directory}/{tag}")
         if found:
             sync_directory(directory)
-
-    def repositories(self, after: str = "", limit: int = NO_LIMIT) -> Sequence[str]:
-        """The repositories after a name that hold a manifest, sorted."""
-        return self._index.repository_names(after, limit)
 
 
 class FileManifests(IndexedManifests):

@@ -18,7 +18,7 @@ from .durable import list_names, read_file, replace_file, storage_errors
 from .index import Index
 from .layout import Layout, unflatten
 from .links import share
-from .records import decode_record
+from .records import decode_record, decode_tag
 
 FORMAT = b"2\n"
 
@@ -77,10 +77,9 @@ def reindex(layout: Layout, index: Index, repository: str) -> None:
         index.put_blobs(repository, sizes)
         directory = f"{layout.root}/{layout.tag_directory(repository)}"
         for tag in list_names(directory):
-            data = read_file(f"{directory}/{tag}")
-            with suppress(ImageError, ValueError):
-                digest = Digest.parse((data or b"").decode("ascii").strip())
-                index.set_tag(repository, tag, digest, os.stat(f"{directory}/{tag}").st_mtime)
+            standing_for = decode_tag(read_file(f"{directory}/{tag}"))
+            if standing_for is not None:
+                index.set_tag(repository, tag, standing_for, os.stat(f"{directory}/{tag}").st_mtime)
         for text, (when,) in pulled.items():
             index.set_pulled(repository, text, when)
 

@@ -1,4 +1,9 @@
-"""The form of a manifest on disk: a line of JSON with what the bytes do not say, then the bytes."""
+"""
+The forms in which manifests and tags are stored.
+
+A manifest is a line of JSON with what its bytes do not say, then the bytes; a tag is the digest that it
+stands for.
+"""
 
 from __future__ import annotations
 
@@ -31,3 +36,16 @@ def decode_record(data: bytes, digest: Digest) -> StoredManifest | None:
     except (ValueError, KeyError, TypeError, ImageError):
         return None
     return StoredManifest(descriptor=descriptor, raw=raw, subject=subject)
+
+
+def encode_tag(digest: Digest) -> bytes:
+    """What is written of a tag."""
+    return f"{digest}\n".encode()
+
+
+def decode_tag(data: bytes | None) -> Digest | None:
+    """What a written tag stands for; None for what is missing or damaged."""
+    try:
+        return Digest.parse((data or b"").decode("ascii").strip())
+    except (ImageError, UnicodeDecodeError):
+        return None
