@@ -28,7 +28,7 @@ from .configsections import SECTIONS
 from .configsetting import Setting
 from .configtables import TABLES
 from .mirror.settings import Mirror
-from .policies import Policy
+from .policies import KeepRule, Policy
 from .rights import Rule
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ def _read_document(document: dict[str, Any], path: str) -> tuple[Values, dict[st
         if name == "groups":
             continue
         if name in TABLES:
-            tables[name] = _read_rows(name, content, path)
+            tables[name] = _read_rows(name, TABLES[name], content, path)
             continue
         if name not in SECTIONS:
             raise _unknown(f"{path}: there is no section [{name}]", name, [*SECTIONS, *TABLES, "groups"])
@@ -109,22 +109,33 @@ def _read_document(document: dict[str, Any], path: str) -> tuple[Values, dict[st
         for table in TABLES:
             parent, _, key = table.rpartition(".")
             if parent == name and key in own:
-                tables[table] = _read_rows(table, own.pop(key), path)
+                tables[table] = _read_rows(table, TABLES[table], own.pop(key), path)
         values[name] = _read_section(f"[{name}]", SECTIONS[name], own, path)
     return values, tables
 
 
-def _read_rows(name: str, content: object, path: str) -> list[dict[str, Any]]:
+def _read_rows(
+    name: str, settings: Iterable[Setting], content: object, path: str, within: str = ""
+) -> list[dict[str, Any]]:
     rows = content if isinstance(content, list) else [None]
     found: list[dict[str, Any]] = []
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InvalidConfiguration(
-                f"{path}: {name} must be a list of tables", hint=f"write [[{name}]] above each of them"
+                f"{path}: {within}{name} must be a list of tables",
+                hint=f"write [[{name}]] above each of them",
             )
-        label = f"[[{name}]] number {number}"
-        found.append(_read_section(label, TABLES[name], row, path))
-        for setting in TABLES[name]:
+        label = f"{within}[[{name}]] number {number}"
+        inner = {
+            setting.key: _read_rows(
+                f"{name}.{setting.key}", setting.rows, row[setting.key], path, f"{label}, "
+            )
+            for setting in settings
+            if setting.rows and setting.key in row
+        }
+        plain = {key: value for key, value in row.items() if key not in inner}
+        found.append(_read_section(label, settings, plain, path) | inner)
+        for setting in settings:
             if setting.required and setting.key not in row:
                 raise InvalidConfiguration(f"{path}: {label}: {setting.key} is missing", hint=setting.text)
     return found
@@ -244,7 +255,7 @@ def _build(
             hint="write a rule with anonymous = true instead",
         )
     mirrors = tuple(_row(Mirror, row) for row in tables["mirror"])
-    policies = tuple(_row(Policy, row) for row in tables["policies"])
+    policies = tuple(_policy(row) for row in tables["policies"])
     return RegistryConfig(
         **chosen,
         # A policy of the file comes first, and so takes the place of what the mirror says of its space.
@@ -260,6 +271,10 @@ def _build(
 
 def _row(kind: Callable[..., T], row: dict[str, Any]) -> T:
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+
+
+def _policy(row: dict[str, Any]) -> Policy:
+    return _row(Policy, row | {"keep": [_row(KeepRule, rule) for rule in row.get("keep", [])]})
 
 
 def _build_auth(values: dict[str, Any], rows: list[dict[str, Any]]) -> Auth:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .configsections import SECTIONS
-from .configsetting import Setting
+from .configsetting import object_schema
 from .configtables import TABLES
 
 ENVIRONMENT_PREFIX = "PYBUILD_REGISTRY_"
@@ -24,7 +24,7 @@ def variable(section: str, key: str) -> str:
 def schema() -> dict[str, Any]:
     """The JSON schema of the configuration file."""
     names = {"type": "array", "items": {"type": "string"}}
-    properties: dict[str, Any] = {name: _object(settings) for name, settings in SECTIONS.items()}
+    properties: dict[str, Any] = {name: object_schema(settings) for name, settings in SECTIONS.items()}
     properties["groups"] = {
         "type": "object",
         "additionalProperties": names,
@@ -33,7 +33,7 @@ def schema() -> dict[str, Any]:
     for name, settings in TABLES.items():
         parent, dot, key = name.rpartition(".")
         place = properties[parent]["properties"] if dot else properties
-        place[key] = {"type": "array", "items": _object(settings)}
+        place[key] = {"type": "array", "items": object_schema(settings)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of pybuild registry",
@@ -41,13 +41,3 @@ def schema() -> dict[str, Any]:
         "properties": properties,
         "additionalProperties": False,
     }
-
-
-def _object(settings: tuple[Setting, ...]) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "type": "object",
-        "properties": {setting.key: setting.schema for setting in settings},
-        "additionalProperties": False,
-    }
-    required = [setting.key for setting in settings if setting.required]
-    return value | ({"required": required} if required else {})

@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from .configsetting import Setting, row
 from .rights import ACTIONS
 
+_KEEP = (
+    row("tags", "strings", "Patterns of the tags that the rule is about; by default all.", []),
+    row("pushed_last", "integer", "How many of them stay because they were pushed last.", 0, minimum=0),
+    row("pulled_last", "integer", "How many of them stay because they were pulled last.", 0, minimum=0),
+    row("pushed_within", "number", "Seconds for which one of them stays after its push.", 0.0, minimum=0),
+    row("pulled_within", "number", "Seconds for which one of them stays after a pull.", 0.0, minimum=0),
+)
+
 TABLES: Mapping[str, tuple[Setting, ...]] = {
     "rights": (
         row("repositories", "string", "Pattern of repositories.", required=True),
@@ -24,11 +32,11 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
     "policies": (
         row("repositories", "string", "Pattern of repositories.", required=True),
         row("immutable_tags", "strings", "Patterns of tags that never change once they were pushed.", []),
-        row("keep_tags", "strings", "Patterns of tags that no limit below removes.", []),
+        row("keep_tags", "strings", "Patterns of tags that no limit and no rule removes.", []),
         row(
             "only_tags",
             "strings",
-            "Patterns of the tags that the limits below are about; by default all.",
+            "Patterns of the tags that limits and rules are about; by default all.",
             [],
         ),
         row("max_tags", "integer", "How many tags a repository keeps; 0 for all.", 0, minimum=0),
@@ -40,6 +48,7 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
             0.0,
             minimum=0,
         ),
+        row("keep", "tables", "Rules that keep tags; without a limit, all others go.", rows=_KEEP),
         row("ttl", "number", "Seconds after which everything goes; 0 for never.", 0.0, minimum=0),
         row("warning", "string", "A sentence that clients show to their users.", ""),
         row("quota", "integer", "Bytes of all these repositories together; 0 for any.", 0, minimum=0),

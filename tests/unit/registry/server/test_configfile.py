@@ -24,9 +24,16 @@ from registry.server.configschema import schema, variable
 from registry.server.configsections import SECTIONS
 from registry.server.configtables import TABLES
 from registry.server.mirror.settings import Mirror
-from registry.server.policies import Policy
+from registry.server.policies import KeepRule, Policy
 from registry.server.rights import Rule
 
+INNER = {
+    f"{name}.{setting.key}": setting.rows
+    for name, settings in TABLES.items()
+    for setting in settings
+    if setting.rows
+}
+ALL_SETTINGS = {**SECTIONS, **TABLES, **INNER}
 REFERENCE = Path(__file__).resolve().parents[4] / "docs/reference/registry-config.md"
 FULL = """
 [server]
@@ -78,6 +85,21 @@ groups = ["team"]
 repositories = "**"
 allow = ["pull"]
 anonymous = true
+
+[[policies]]
+repositories = "app/**"
+max_age = 60
+
+[[policies.keep]]
+tags = ["v*"]
+
+[[policies.keep]]
+pushed_last = 5
+pulled_within = 30
+
+[[policies]]
+repositories = "**"
+quota = 5
 """
 
 
@@ -116,6 +138,11 @@ def test_a_whole_file(write, tmp_path):
     assert config.rights == (
         Rule(repositories="team/**", allow=("push", "catalog"), groups=("team",)),
         Rule(repositories="**", allow=("pull",), anonymous=True),
+    )
+    keep = (KeepRule(tags=("v*",)), KeepRule(pushed_last=5, pulled_within=30))
+    assert config.policies == (
+        Policy(repositories="app/**", max_age=60, keep=keep),
+        Policy(repositories="**", quota=5),
     )
 
 
@@ -207,6 +234,17 @@ def test_where_content_goes(write):
         ("[auth]\nissuer = 1\n", "no setting issuer", None),
         ('[[webhooks]]\nurl = "ftp://x"\n', "not an http:// or https:// URL", None),
         ('[[webhooks]]\nurl = "http://x"\nevents = ["pull"]\n', "'pull' is not possible", None),
+        ('[[policies]]\nrepositories = "a"\nkeep = 1\n', r"number 1, policies.keep must be a list", "keep"),
+        (
+            '[[policies]]\nrepositories = "a"\n[[policies.keep]]\n[[policies.keep]]\ntag = "x"\n',
+            r"\[\[policies\]\] number 1, \[\[policies.keep\]\] number 2: there is no setting tag",
+            "did you mean tags",
+        ),
+        (
+            '[[policies]]\nrepositories = "a"\n[[policies.keep]]\npushed_last = -1\n',
+            "number 1 pushed_last: must be at least 0",
+            None,
+        ),
         ('[log]\naccess = "xml"\n', "'xml' is not possible", "json"),
         ("groups = 1\n", "groups must be a section", None),
         ('[groups]\na = "x"\n', r"\[groups\] a: expected a list of strings", None),
@@ -259,7 +297,7 @@ def test_the_schema_accepts_what_we_accept(write):
 def test_every_setting_is_in_the_reference():
     """With its section, its default and its variable's form."""
     text = REFERENCE.read_text()
-    for section, settings in [*SECTIONS.items(), *TABLES.items()]:
+    for section, settings in ALL_SETTINGS.items():
         part = text.partition(f"`{section}`")[2].partition("\n## ")[0]
         for setting in settings:
             assert f"| `{setting.key}` | {setting.kind} |" in part, (section, setting.key)
@@ -268,7 +306,7 @@ def test_every_setting_is_in_the_reference():
 
 def test_the_reference_has_nothing_else():
     """No setting that is gone."""
-    known = dict([*SECTIONS.items(), *TABLES.items()])
+    known = ALL_SETTINGS
     section = ""
     for line in REFERENCE.read_text().splitlines():
         heading = re.match(r"## (?:Section|Tables) `([a-z.]+)`", line)
@@ -283,6 +321,7 @@ def test_every_field_of_a_table_has_a_setting():
     """Of policies, rules, webhooks, issuers, mirrors, TLS and each mode of authentication."""
     built = {
         "policies": (Policy,),
+        "policies.keep": (KeepRule,),
         "rights": (Rule,),
         "webhooks": (Webhook,),
         "auth.issuers": (ExternalIssuer,),
@@ -290,10 +329,10 @@ def test_every_field_of_a_table_has_a_setting():
         "tls": (TlsFiles,),
         "auth": (BasicAuth, TokenAuth),
     }
-    assert set(TABLES) <= set(built)
+    assert {*TABLES, *INNER} <= set(built)
     other_words = {("auth", "issuers")}  # a table of its own
     for name, kinds in built.items():
-        keys = {setting.key for setting in {**SECTIONS, **TABLES}[name]}
+        keys = {setting.key for setting in ALL_SETTINGS[name]}
         for kind in kinds:
             missing = {field.name for field in dataclasses.fields(kind)} - keys
             assert {(name, field) for field in missing} <= other_words, kind
@@ -304,11 +343,11 @@ def test_the_published_schema_is_this_one():
     published = json.loads(REFERENCE.with_name("registry-config.schema.json").read_text())
     assert published == schema(), "write it again: pybuild registry --schema"
     places = {name: published["properties"][name]["properties"] for name in SECTIONS}
-    for name in TABLES:
+    for name in [*TABLES, *INNER]:
         parent, _, key = name.rpartition(".")
         owner = places[parent] if parent else published["properties"]
         places[name] = owner[key]["items"]["properties"]
-    for name, settings in [*SECTIONS.items(), *TABLES.items()]:
+    for name, settings in ALL_SETTINGS.items():
         for setting in settings:
             assert places[name][setting.key]["description"] == setting.text
 

@@ -15,7 +15,7 @@ from registry.errors import InvalidConfiguration
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
 from registry.server.housekeeping.retention import remove_expired
-from registry.server.policies import Policy, policy_of
+from registry.server.policies import KeepRule, Policy, policy_of
 from registry.server.quota import usage
 from registry.server.store.base import StoredManifest
 from registry.server.store.filesystem import FilesystemStore
@@ -154,6 +154,99 @@ def test_pulled_tags_stay(store, wall):
     (record,) = store.deletions.of_digest(idle)
     assert record.state == "removed"
     assert "last pulled or pushed 150 seconds ago" in record.deletion.reason
+
+
+def test_what_no_rule_keeps_goes(store, wall):
+    """Each rule has its own tags and conditions; one that keeps a tag is enough; the reason is recorded."""
+    for tag in ("main", "v1", "nightly-1", "pr-1", "nightly-2", "nightly-3"):
+        put(store, "a", tag, tag.encode())
+        wall.now += 10
+    pulled = Digest.of(b"nightly-1")
+    store.manifests.touch("a", pulled)
+    wall.now += 100
+    put(store, "a", "pr-2")
+    put(store, "a", "other")
+    keep = (
+        KeepRule(tags=("v*", "main")),
+        KeepRule(tags=("nightly-*",), pushed_last=1, pulled_within=120),
+        KeepRule(tags=("pr-*",), pushed_within=60),
+    )
+    assert remaining(store, Policy(repositories="b", keep=keep)) == sorted(store.tags.names("a"))
+    policy = Policy(repositories="a", keep=keep)
+    assert remaining(store, policy) == ["main", "nightly-1", "nightly-3", "pr-2", "v1"]
+    (record,) = store.deletions.of_digest(Digest.of(b"nightly-2"))
+    assert record.deletion.reason == "no rule keeps it: pushed 120 seconds ago, never pulled (policy for a)"
+    wall.now += 60
+    assert remaining(store, policy) == ["main", "nightly-3", "pr-2", "v1"]
+    (record,) = store.deletions.of_digest(pulled)
+    assert "pulled 160 seconds ago" in record.deletion.reason
+
+
+def test_rules_are_exceptions_to_limits(store, wall):
+    """What is beyond a limit stays when a rule keeps it; what is not beyond one needs no rule."""
+    for tag in ("t1", "t2", "t3"):
+        put(store, "a", tag)
+        wall.now += 10
+    wall.now += 100
+    put(store, "a", "young")
+    policy = Policy(repositories="a", max_age=60, keep=(KeepRule(tags=("t*",), pushed_last=1),))
+    assert remaining(store, policy) == ["t3", "young"]
+
+
+def test_names_outside_the_policy_stay_without_a_rule(store, wall):
+    """Rules choose among the tags that the policy is about: others neither go nor count."""
+    for tag in ("pr-1", "pr-2", "v1", "pr-3", "kept"):
+        put(store, "a", tag)
+        wall.now += 1
+    policy = Policy(repositories="a", only_tags=("pr-*",), keep=(KeepRule(pushed_last=1),))
+    assert remaining(store, policy) == ["kept", "pr-3", "v1"]
+    policy = Policy(
+        repositories="a", immutable_tags=("v*",), keep_tags=("kept",), keep=(KeepRule(pushed_last=1),)
+    )
+    put(store, "a", "new")
+    assert remaining(store, policy) == ["kept", "new", "v1"]
+
+
+def test_the_tags_that_were_pulled_last_stay(store, wall):
+    """In the order of their pulls; who was never pulled has no place, and one manifest has one place."""
+    for tag in ("never", "early", "late", "later"):
+        put(store, "a", tag, tag.encode())
+    put(store, "a", "later-too", b"later")
+    for tag in ("early", "late", "later"):
+        wall.now += 10
+        store.manifests.touch("a", Digest.of(tag.encode()))
+    every = KeepRule(pulled_last=10)
+    assert remaining(store, Policy(repositories="a", keep=(every,))) == [
+        "early",
+        "late",
+        "later",
+        "later-too",
+    ]
+    assert remaining(store, Policy(repositories="a", keep=(KeepRule(pulled_last=1),))) == [
+        "later",
+        "later-too",
+    ]
+
+
+def test_rules_keep_what_was_perhaps_pulled(tmp_path, wall):
+    """Nobody knows the order of pulls from before the index was lost."""
+    root = str(tmp_path / "root")
+    store = FilesystemStore(root, wall, wall)
+    for tag in ("a1", "a2"):
+        put(store, "a", tag, tag.encode())
+        os.utime(f"{root}/repositories/a/tags/{tag}", (wall.now, wall.now))
+    wall.now += 100
+    store.manifests.touch("a", Digest.of(b"a1"))
+    store.close()
+    os.unlink(f"{root}/index.db")
+    again = FilesystemStore(root, wall, wall)
+    wall.now += 10
+    put(again, "a", "new", b"new")
+    policy = Policy(repositories="a", keep=(KeepRule(pulled_last=1),))
+    assert remaining(again, policy) == ["a1", "a2"]
+    again.manifests.touch("a", Digest.of(b"a2"))
+    assert remaining(again, policy) == ["a2"]
+    again.close()
 
 
 @pytest.mark.parametrize("lost", ["the index", "the machine", "nothing"])
@@ -333,6 +426,7 @@ def test_the_first_policy_that_matches_holds():
         {"repositories": "a", "quota": -1},
         {"repositories": "a", "ttl": 1, "immutable_tags": ("v*",)},
         {"repositories": "a", "ttl": 1, "keep_tags": ("v*",)},
+        {"repositories": "a", "ttl": 1, "keep": (KeepRule(),)},
     ],
 )
 def test_impossible_policies_are_refused(settings):
@@ -346,3 +440,10 @@ def test_policies_that_need_lasting_content_are_refused_for_memory():
     registry = Registry(RegistryConfig(port=0, policies=(QUOTA,)))
     with pytest.raises(InvalidConfiguration, match="outlives"), registry:
         pass
+
+
+@pytest.mark.parametrize("condition", ["pushed_last", "pulled_last", "pushed_within", "pulled_within"])
+def test_conditions_are_not_negative(condition):
+    """A rule that can keep nothing is a mistake."""
+    with pytest.raises(InvalidConfiguration, match="negative"):
+        KeepRule(**{condition: -1})
