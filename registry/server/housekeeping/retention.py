@@ -2,7 +2,7 @@
 Tags that go by themselves.
 
 Invariants: a tag goes only while it stands for what the decision was about, with a recorded reason; pulls
-that nobody can know of count as pulls; manifests are the concern of the garbage collection, which comes after.
+that nobody can know of count as pulls; manifests are the concern of the collection, which comes after.
 """
 
 from __future__ import annotations
