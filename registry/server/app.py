@@ -249,9 +249,10 @@ async def _token(request: web.Request) -> web.StreamResponse:
     if state.rate is None:
         return await endpoint(request)
     address = forwarded.address(request, trusted=state.config.trust_proxy)
-    with failures_counted(state.rate, request, address):
+    with failures_counted(state.rate, request, address, in_body=request.method == "POST"):
         answer = await endpoint(request)
-    state.rate.spend("", address)
+    caller = request.get(CALLER)
+    state.rate.spend("" if caller is None else caller.name, address)
     return answer
 
 

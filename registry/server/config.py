@@ -71,6 +71,7 @@ class TokenAuth:
         key: PEM file of the signing key (P-256 or Ed25519); empty for a new key at each start.
         service: the audience of the tokens.
         lifetime: seconds for which a token is valid, at least 60.
+        refresh_lifetime: seconds for which clients need no password after a login; 0 for no refresh tokens.
         realm: the URL of the token endpoint as clients see it; empty to derive it from each request.
         issuers: others whose tokens are accepted, also as passwords.
     """
@@ -80,8 +81,21 @@ class TokenAuth:
     key: str = ""
     service: str = "registry"
     lifetime: int = 300
+    refresh_lifetime: int = 0
     realm: str = ""
     issuers: tuple[ExternalIssuer, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.lifetime < 60:
+            raise InvalidConfiguration(
+                "the lifetime of tokens must be at least 60 seconds",
+                hint="clients assume that a token lasts a minute",
+            )
+        if self.refresh_lifetime and not (self.key and self.htpasswd):
+            raise InvalidConfiguration(
+                "refresh tokens need a signing key that outlives the server, and users with passwords",
+                hint="name the files as key and htpasswd",
+            )
 
 
 Auth = AnonymousAuth | BasicAuth | TokenAuth
@@ -293,9 +307,4 @@ class RegistryConfig:
             raise InvalidConfiguration(
                 "rights for anonymous callers need authentication by tokens",
                 hint="with passwords in every request, clients cannot tell which requests need none",
-            )
-        if isinstance(self.auth, TokenAuth) and self.auth.lifetime < 60:
-            raise InvalidConfiguration(
-                "the lifetime of tokens must be at least 60 seconds",
-                hint="clients assume that a token lasts a minute",
             )

@@ -34,7 +34,7 @@ from .rights import Rule
 T = TypeVar("T")
 Values = dict[str, dict[str, Any]]
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_TOKEN_KEYS = ("htpasswd", "anonymous_pull", "key", "service", "lifetime")
+_TOKEN_KEYS = ("htpasswd", "anonymous_pull", "key", "service", "lifetime", "refresh_lifetime")
 
 
 def load(

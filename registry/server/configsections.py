@@ -272,6 +272,13 @@ SECTIONS: Mapping[str, tuple[Setting, ...]] = {
         row("key", "path", "Signing key of tokens (PEM); by default a new one at each start."),
         row("service", "string", "Audience of the tokens.", "registry"),
         row("lifetime", "integer", "Seconds for which a token is valid.", 300, minimum=60),
+        row(
+            "refresh_lifetime",
+            "integer",
+            "Seconds for which clients need no password after a login, with `key`; 0 for none.",
+            0,
+            minimum=0,
+        ),
         row("token_url", "string", "The token endpoint as clients see it."),
     ),
 }

@@ -21,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
+from oci_image.digest import Digest
+
 from ..errors import InvalidConfiguration
 
 _LOG = logging.getLogger(__name__)
@@ -109,6 +111,12 @@ class PasswordFile:
             self._remembered.clear()
         self._remembered[key] = self._clock() + _REMEMBER_SECONDS
         return True
+
+    def stamp(self, user: str) -> str:
+        """What changes with the password of a user, and does not tell it; empty for nobody."""
+        self._reload()
+        encoded = self._entries.get(user)
+        return "" if encoded is None else Digest.of(f"{user}:{encoded}".encode()).hex[:32]
 
     def _compare(self, secret: bytes, encoded: str) -> bool:
         try:

@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ..errors import ApiError, Denied, InvalidConfiguration, MalformedMessage
+from ..errors import ApiError, Denied, InvalidConfiguration, MalformedMessage, Unauthorized
 from ..protocol import tokens
-from ..protocol.challenges import Scope, basic, bearer, parse_scopes
+from ..protocol.challenges import Scope, basic, bearer
 from ..protocol.errors import ErrorCode
 from . import forwarded
 from .auth import Caller, admit, known_caller, read_basic, unauthorized
 from .config import TokenAuth
 from .external import ExternalTokens, Vouched
 from .htpasswd import PasswordFile
+from .marks import CALLER
+from .refreshing import RefreshTokens
 from .rights import Principal, Rights
+from .tokenrequests import TokenRequest, read_token_request
 
 _PATH = "/token"
-_SCOPES_LIMIT = 100
 _REMEMBER_LIMIT = 4096
 
 
@@ -50,12 +52,16 @@ class TokenIssuer:
         self._public = {tokens.key_id(self._key.public_key()): self._key.public_key()}
         self.passwords = PasswordFile(config.htpasswd) if config.htpasswd else None
         self._external = _external(config)
+        self._refresh = _refresh(config, self._key, self.passwords)
         self._issuer = config.service
         self._known: dict[str, Vouched] = {}
 
     async def __call__(self, request: web.Request, scopes: tuple[Scope, ...]) -> Caller:
         """The caller whose token covers the scopes."""
-        scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+        header = request.headers.get("Authorization", "")
+        scheme, _, token = header.strip().partition(" ")
+        if (credentials := read_basic(header)) is not None:
+            return admit(await self._by_password(request, scopes, credentials), self._rights, scopes)
         if scheme.lower() != "bearer" or not token.strip():
             raise unauthorized(bearer(self._realm(request), self._config.service, scopes))
         try:
@@ -73,6 +79,16 @@ class TokenIssuer:
             challenge = bearer(self._realm(request), self._config.service, scopes, "insufficient_scope")
             raise unauthorized(challenge, "the token does not allow this")
         return caller
+
+    async def _by_password(
+        self, request: web.Request, scopes: tuple[Scope, ...], credentials: tuple[str, str]
+    ) -> Principal:
+        """For people with curl, and programs that know no tokens; the challenge names tokens nevertheless."""
+        try:
+            return await self.identify(*credentials)
+        except Unauthorized as problem:
+            challenge = bearer(self._realm(request), self._config.service, scopes)
+            raise unauthorized(challenge, problem.message) from problem
 
     async def _verify(self, token: str) -> Vouched:
         now = self._clock()
@@ -103,28 +119,25 @@ class TokenIssuer:
         return forwarded.origin(request, trusted=trusted) + forwarded.prefix(request, trusted=trusted) + _PATH
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Handle a request to the token endpoint (GET, or POST with the OAuth2 password grant)."""
-        if request.method == "POST":
-            form = await request.post()
-            if form.get("grant_type") != "password":
-                raise ApiError(
-                    ErrorCode.UNSUPPORTED, message="only the password grant is supported", status=400
-                )
-            credentials: tuple[str, str] | None = (
-                str(form.get("username", "")),
-                str(form.get("password", "")),
-            )
-            texts = [str(value) for value in form.getall("scope", [])]
-        elif request.method == "GET":
-            header = request.headers.get("Authorization", "")
-            credentials = read_basic(header)
-            if header and credentials is None:
-                raise unauthorized(basic(self._config.service), "only Basic credentials are accepted here")
-            texts = request.query.getall("scope", [])
+        """Handle a request to the token endpoint: GET, or POST as OAuth2 has it."""
+        asked = await read_token_request(request, self._config.service)
+        if asked.refresh_token:
+            who = self._redeem(asked.refresh_token)
+        elif asked.credentials is not None:
+            who = await self.identify(*asked.credentials)
         else:
-            raise ApiError(ErrorCode.UNSUPPORTED, headers={"Allow": "GET, POST"})
-        who = Principal() if credentials is None else await self.identify(*credentials)
-        return self._issue(who, parse_scopes(" ".join(texts))[:_SCOPES_LIMIT])
+            who = Principal()
+        request[CALLER] = Caller(who.name)
+        return self._issue(who, asked)
+
+    def _redeem(self, token: str) -> Principal:
+        if self._refresh is None:
+            message = "refresh tokens are not issued here; send the password"
+            raise ApiError(ErrorCode.UNSUPPORTED, message=message, status=400)
+        try:
+            return Principal(self._refresh.redeem(token, self._clock()))
+        except tokens.InvalidToken as problem:
+            raise unauthorized(basic(self._config.service), problem.message) from problem
 
     async def identify(self, user: str, password: str) -> Principal:
         """
@@ -133,7 +146,7 @@ class TokenIssuer:
         Raises:
             Unauthorized: nobody.
         """
-        if self._external is not None and password.startswith("eyJ") and password.count(".") == 2:
+        if self._external is not None and _is_token(password):
             try:
                 return (await self._external.verify(password)).who
             except tokens.InvalidToken as problem:
@@ -142,9 +155,15 @@ class TokenIssuer:
             raise unauthorized(basic(self._config.service), "invalid user name or password")
         return Principal(user)
 
-    def _issue(self, who: Principal, wanted: Iterable[Scope]) -> web.Response:
+    def _knows_password(self, asked: TokenRequest) -> bool:
+        """Whether the password was one of ours, and not the token of another issuer."""
+        if asked.credentials is None:
+            return False
+        return self._external is None or not _is_token(asked.credentials[1])
+
+    def _issue(self, who: Principal, asked: TokenRequest) -> web.Response:
         now = int(self._clock())
-        granted = (self._rights.reduce(who, scope) for scope in wanted)
+        granted = (self._rights.reduce(who, scope) for scope in asked.scopes)
         claims = tokens.Claims(
             issuer=self._issuer,
             audience=self._config.service,
@@ -162,6 +181,10 @@ class TokenIssuer:
             "expires_in": self._config.lifetime,
             "issued_at": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
+        if asked.refresh_token:
+            body["refresh_token"] = asked.refresh_token
+        elif self._refresh is not None and asked.is_offline and self._knows_password(asked):
+            body["refresh_token"] = self._refresh.issue(who.name, now)
         return web.json_response(body, headers={"Cache-Control": "no-store"})
 
 
@@ -170,6 +193,18 @@ def _steady_wall() -> Callable[[], float]:
     boot = time.CLOCK_BOOTTIME  # it counts while the machine sleeps, too
     ahead = time.time() - time.clock_gettime(boot)
     return lambda: time.clock_gettime(boot) + ahead
+
+
+def _is_token(password: str) -> bool:
+    return password.startswith("eyJ") and password.count(".") == 2
+
+
+def _refresh(
+    config: TokenAuth, key: tokens.PrivateKey, passwords: PasswordFile | None
+) -> RefreshTokens | None:
+    if not config.refresh_lifetime or passwords is None:
+        return None
+    return RefreshTokens(key, passwords, service=config.service, lifetime=config.refresh_lifetime)
 
 
 def _external(config: TokenAuth) -> ExternalTokens | None:

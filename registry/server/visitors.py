@@ -38,19 +38,28 @@ async def visitor(request: web.Request) -> Principal:
 
 
 @contextmanager
-def failures_counted(rate: RateLimit, request: web.Request, address: str) -> Iterator[None]:
+def failures_counted(
+    rate: RateLimit, request: web.Request, address: str, *, in_body: bool = False
+) -> Iterator[None]:
     """
     Surround the check of credentials, so that guessing is slow.
+
+    Args:
+        rate: the allowances.
+        request: with or without credentials.
+        address: where it comes from.
+        in_body: whether credentials are in the body of the request.
 
     Raises:
         ApiError: TOOMANYREQUESTS.
     """
-    if "Authorization" in request.headers:
+    has_credentials = in_body or "Authorization" in request.headers
+    if has_credentials:
         rate.check_failures(address)
     try:
         yield
     except Unauthorized:
-        if "Authorization" in request.headers:
+        if has_credentials:
             rate.spend_failure(address)
         raise
 

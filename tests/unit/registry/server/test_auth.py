@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from pathlib import Path
 
 import aiohttp
 import bcrypt
@@ -15,6 +16,8 @@ from registry.protocol.challenges import Scope, parse_challenges, repository_sco
 from registry.server.app import create_app
 from registry.server.auth import Caller, read_basic
 from registry.server.config import BasicAuth, RegistryConfig, TokenAuth
+from registry.server.htpasswd import PasswordFile
+from registry.server.refreshing import RefreshTokens
 from registry.server.store.memory import MemoryStore
 
 DATA = b"data"
@@ -146,11 +149,27 @@ async def test_a_token_is_asked_for_by_post(bearer):
     answer = await bearer.post("/token", data=form | {"scope": "repository:a:pull"})
     assert answer.status == 200
     assert (await bearer.post("/token", data=form | {"password": "wrong"})).status == 401
-    answer = await bearer.post("/token", data={"grant_type": "refresh_token"})
-    assert answer.status == 400
-    assert "password grant" in (await answer.json())["errors"][0]["message"]
+    for grant, message in (
+        ("refresh_token", "send the password"),
+        ("client_credentials", "must be password"),
+    ):
+        answer = await bearer.post("/token", data={"grant_type": grant})
+        assert answer.status == 400
+        assert message in (await answer.json())["errors"][0]["message"]
     answer = await bearer.delete("/token")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
+
+
+async def test_passwords_are_accepted_where_tokens_are_asked_for(bearer):
+    """People with curl need no token; wrong ones are refused with the challenge of the token mode."""
+    url = f"/v2/a/blobs/uploads/?digest={D}"
+    assert (await bearer.post(url, data=DATA, headers={"Authorization": ALICE})).status == 201
+    for wrong in (aiohttp.encode_basic_auth("alice", "no"), aiohttp.encode_basic_auth("bob", "secret")):
+        answer = await bearer.get("/v2/", headers={"Authorization": wrong})
+        assert answer.status == 401
+        (challenge,) = parse_challenges(answer.headers["WWW-Authenticate"])
+        assert challenge.scheme == "bearer"
+        assert "invalid user name" in (await answer.json())["errors"][0]["message"]
 
 
 @pytest.mark.parametrize("header", ["Basic x", "Bearer x", aiohttp.encode_basic_auth("alice", "no")])
@@ -262,3 +281,109 @@ async def test_a_token_grants_the_intersection(bearer):
     answer = await bearer.get("/token", params={"scope": "repository:a:pull,push registry:catalog:*"})
     claims = json.loads(base64.urlsafe_b64decode((await answer.json())["token"].split(".")[1] + "=="))
     assert claims["access"] == [{"type": "repository", "name": "a", "actions": ["pull"]}]
+
+
+# Refresh tokens
+
+
+@pytest.fixture
+def signing_key():
+    return tokens.generate_key()
+
+
+@pytest.fixture
+def refreshing_config(tmp_path, htpasswd, signing_key):
+    path = tmp_path / "signing.pem"
+    path.write_bytes(tokens.key_pem(signing_key))
+    return RegistryConfig(auth=TokenAuth(htpasswd=htpasswd, key=str(path), refresh_lifetime=3600))
+
+
+@pytest.fixture
+async def refreshing(aiohttp_client, refreshing_config):
+    return await aiohttp_client(create_app(refreshing_config, MemoryStore()))
+
+
+def write(path, *lines):
+    Path(path).write_text("".join(f"{line}\n" for line in lines))
+
+
+def entry(password):
+    return "alice:" + bcrypt.hashpw(password, bcrypt.gensalt(4)).decode()
+
+
+async def log_in(client):
+    """As docker does it."""
+    query = {"account": "alice", "client_id": "docker", "offline_token": "true", "service": "registry"}
+    answer = await client.get("/token", params=query, headers={"Authorization": ALICE})
+    return (await answer.json())["refresh_token"]
+
+
+async def refresh(client, token, **more):
+    form = {"grant_type": "refresh_token", "refresh_token": token, "service": "registry"} | more
+    return await client.post("/token", data=form)
+
+
+async def test_a_refresh_token_takes_the_place_of_the_password(refreshing):
+    """For tokens only, and for what its user may do; it is given back, so clients keep it."""
+    token = await log_in(refreshing)
+    answer = await refresh(refreshing, token, scope="repository:a:pull,push")
+    assert answer.status == 200
+    value = await answer.json()
+    assert value["refresh_token"] == token
+    bearer = {"Authorization": f"Bearer {value['access_token']}"}
+    assert (
+        await refreshing.post(f"/v2/a/blobs/uploads/?digest={D}", data=DATA, headers=bearer)
+    ).status == 201
+    for wrong in (token, f"{token}x"):
+        answer = await refreshing.get("/v2/", headers={"Authorization": f"Bearer {wrong}"})
+        assert answer.status == 401
+    for wrong in ("", "x", value["token"]):
+        assert (await refresh(refreshing, wrong)).status == 401
+
+
+async def test_refresh_tokens_are_for_those_who_ask_and_have_a_password(refreshing, bearer):
+    """In both forms of the request; where none are issued nobody gets one."""
+    form = {"grant_type": "password", "username": "alice", "password": "secret", "service": "registry"}
+    for client, more, has_one in (
+        (refreshing, {"access_type": "offline"}, True),
+        (refreshing, {}, False),
+        (bearer, {"access_type": "offline"}, False),
+    ):
+        answer = await client.post("/token", data=form | more)
+        assert ("refresh_token" in await answer.json()) is has_one
+    answer = await refreshing.get("/token", params={"offline_token": "true"})
+    assert "refresh_token" not in await answer.json()
+
+
+async def test_a_new_password_ends_refresh_tokens(refreshing, htpasswd):
+    """So does the removal of the user; the same entry written again does not."""
+    kept = entry(b"secret")
+    write(htpasswd, kept)
+    token = await log_in(refreshing)
+    write(htpasswd, "# the same", kept)
+    assert (await refresh(refreshing, token)).status == 200
+    for others in (entry(b"new"), "# nobody"):
+        write(htpasswd, others)
+        answer = await refresh(refreshing, token)
+        assert answer.status == 401
+        assert "password has changed" in (await answer.json())["errors"][0]["message"]
+
+
+async def test_refresh_tokens_survive_a_restart(aiohttp_client, refreshing_config, refreshing):
+    """The key decides, not the process."""
+    token = await log_in(refreshing)
+    again = await aiohttp_client(create_app(refreshing_config, MemoryStore()))
+    assert (await refresh(again, token)).status == 200
+
+
+async def test_refresh_tokens_end_in_time(refreshing, htpasswd, signing_key):
+    """And nobody else can make one."""
+    token, now = await log_in(refreshing), time.time()
+    passwords = PasswordFile(htpasswd)
+    ours = RefreshTokens(signing_key, passwords, service="registry", lifetime=3600)
+    assert ours.redeem(token, now) == "alice"
+    with pytest.raises(tokens.InvalidToken, match="expired"):
+        ours.redeem(token, now + 3600 + 2 * tokens.LEEWAY)
+    theirs = RefreshTokens(tokens.generate_key(), passwords, service="registry", lifetime=3600)
+    with pytest.raises(tokens.InvalidToken, match="unknown key"):
+        theirs.redeem(token, now)

@@ -249,6 +249,26 @@ async def test_guessing_passwords_is_slow(aiohttp_client, htpasswd):
     assert (await client.get("/token")).status == 200
 
 
+async def test_guessing_passwords_in_forms_is_slow(aiohttp_client, htpasswd):
+    """Where they are in the body of the request they count as much."""
+    config = RegistryConfig(auth=TokenAuth(htpasswd=htpasswd), requests_per_second=0.001, burst=2)
+    client = await aiohttp_client(create_app(config, MemoryStore()))
+    form = {"grant_type": "password", "username": "ann"}
+    statuses = [(await client.post("/token", data=form | {"password": str(n)})).status for n in range(3)]
+    assert statuses == [401, 401, 429]
+    assert (await client.post("/token", data=form | {"password": "pw"})).status == 429
+
+
+async def test_tokens_count_for_their_user(aiohttp_client, htpasswd):
+    """Users at one address do not take the tokens of each other, and the log names them."""
+    config = RegistryConfig(auth=TokenAuth(htpasswd=htpasswd), requests_per_second=0.001, burst=2)
+    client = await aiohttp_client(create_app(config, MemoryStore()))
+    statuses = [(await client.get("/token", headers=as_user("ann"))).status for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    assert (await client.get("/token", headers=as_user("bob"))).status == 200
+    assert [(await client.get("/token")).status for _ in range(3)] == [200, 200, 429]
+
+
 # Proxies
 
 

@@ -28,10 +28,24 @@ def test_the_defaults_are_usable():
         ({"upload_idle_seconds": -1}, "negative"),
         ({"header_seconds": 0}, "no time"),
         ({"stall_seconds": 0}, "no time"),
-        ({"auth": TokenAuth(lifetime=59)}, "60 seconds"),
     ],
 )
 def test_impossible_settings_are_refused(settings, reason):
     """The message names what is wrong."""
     with pytest.raises(InvalidConfiguration, match=reason):
         RegistryConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"lifetime": 59}, "60 seconds"),
+        ({"refresh_lifetime": 60}, "outlives the server"),
+        ({"refresh_lifetime": 60, "htpasswd": "users"}, "outlives the server"),
+        ({"refresh_lifetime": 60, "key": "key.pem"}, "users with passwords"),
+    ],
+)
+def test_impossible_tokens_are_refused(settings, reason):
+    """They would be useless before their time."""
+    with pytest.raises(InvalidConfiguration, match=reason):
+        TokenAuth(**settings)
