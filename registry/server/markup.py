@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-_VOID = ("meta", "link", "br", "hr", "rect", "img")
+_VOID = ("meta", "link", "br", "hr", "rect", "img", "input")
 
 
 class Markup(str):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
 
 from aiohttp import web
 
@@ -19,17 +18,17 @@ from oci_image.reference import is_repository_name, is_tag
 
 from ..errors import ApiError, RegistryError, Unauthorized
 from ..protocol.errors import ErrorCode
-from . import forwarded, mirroring, page_views
+from . import forwarded, mirroring, page_manifest, page_views
 from .page_content import read_tags, read_view
+from .page_lists import collect, lines_of
 from .page_parts import Frame
+from .page_routes import USAGE
 from .rights import Principal
 from .state import STATE, ServerState
 from .visitors import visitor
 
-PAGE_SIZE = 50
-_STEP = 1000
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; "
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "private, no-cache",
@@ -79,7 +78,9 @@ def _html(text: str, status: int = 200, headers: dict[str, str] | None = None) -
 
 def _refuse(request: web.Request, refusal: Unauthorized) -> web.Response:
     frame = _frame(request, Principal())
-    text = page_views.problem(frame, "Please sign in", "This page is for people with a user name.")
+    text = page_views.problem(
+        frame, "Please sign in", "This page is for people with a user name.", sign_in=True
+    )
     return _html(text, 401, refusal.headers)
 
 
@@ -100,29 +101,31 @@ async def show_repositories(request: web.Request) -> web.StreamResponse:
     except Unauthorized as refusal:
         return _refuse(request, refusal)
     rights = state.access.rights
-    names = await state.in_thread(
-        _visible, state, lambda name: rights.may(who, name, "catalog"), request.query.get("after", "")
+    after = request.query.get("after", "")
+    listing = await state.in_thread(
+        collect,
+        state.store.tags.repositories,
+        request.query.get("find", ""),
+        after,
+        lambda name: rights.may(who, name, "catalog"),
     )
-    storage = None
-    if state.config.directory and not state.config.is_bucket and rights.is_administrator(who):
-        status = os.statvfs(state.config.directory)
-        total = status.f_blocks * status.f_frsize
-        storage = (total - status.f_bfree * status.f_frsize, total)
-    shown, following = _page(names)
-    return _html(page_views.repositories(_frame(request, who), shown, following, storage))
+    lines = await state.in_thread(
+        lines_of, state.store, listing.names, lambda name: rights.may(who, name, "pull")
+    )
+    storage = await _storage(request.app) if rights.is_administrator(who) else None
+    return _html(page_views.repositories(_frame(request, who), listing, lines, storage, after=after))
 
 
-def _visible(state: ServerState, may_see: Callable[[str], bool], after: str) -> list[str]:
-    found: list[str] = []
-    while len(found) <= PAGE_SIZE and (names := state.store.tags.repositories(after, _STEP)):
-        after = names[-1]
-        found += [name for name in names if may_see(name)]
-    return found[: PAGE_SIZE + 1]
-
-
-def _page(names: list[str]) -> tuple[list[str], str]:
-    """The names that fit, and the last of them if there are more."""
-    return names[:PAGE_SIZE], names[PAGE_SIZE - 1] if len(names) > PAGE_SIZE else ""
+async def _storage(app: web.Application) -> page_views.Storage:
+    """How much is in use."""
+    state = app[STATE]
+    config = state.config
+    held = await app[USAGE].read(state)
+    if config.is_bucket or not config.directory:
+        return page_views.Storage(held=held, place=config.root)
+    status = os.statvfs(config.directory)
+    size = status.f_blocks * status.f_frsize
+    return page_views.Storage(held=held, used=size - status.f_bfree * status.f_frsize, size=size)
 
 
 async def show_content(request: web.Request) -> web.StreamResponse:
@@ -145,22 +148,28 @@ async def _content(request: web.Request, who: Principal) -> str:
         raise _ask(state, who)
     frame = _frame(request, who)
     if reference is None:
-        origin = mirroring.origin_of(request.app, name)
-        return await _tags(state, frame, name, request.query.get("after", ""), origin)
+        return await _tags(request, frame, name)
     view = await state.in_thread(read_view, state.store, name, reference)
     if view is None:
         raise _NotHere("nothing is here")
-    return page_views.manifest(frame, name, str(reference), view)
+    return page_manifest.manifest(frame, name, str(reference), view)
 
 
-async def _tags(state: ServerState, frame: Frame, name: str, after: str, origin: str) -> str:
-    names = await state.in_thread(state.store.tags.names, name, after, PAGE_SIZE + 1)
-    if names is None:
+async def _tags(request: web.Request, frame: Frame, name: str) -> str:
+    state = request.app[STATE]
+    tags = state.store.tags
+    if await state.in_thread(tags.names, name, "", 1) is None:
         raise _NotHere("nothing is here")
-    shown, following = _page(list(names))
-    lines = await state.in_thread(read_tags, state.store, name, shown)
+    listing = await state.in_thread(
+        collect,
+        lambda after, limit: tags.names(name, after, limit) or (),
+        request.query.get("find", ""),
+        request.query.get("after", ""),
+    )
+    lines = await state.in_thread(read_tags, state.store, name, listing.names)
     totals = await state.in_thread(state.store.totals, name)
-    return page_views.repository(frame, name, lines, following=following, totals=totals, origin=origin)
+    origin = mirroring.origin_of(request.app, name)
+    return page_views.repository(frame, name, listing, lines, totals=totals, origin=origin)
 
 
 def _read_path(path: str) -> tuple[str, Digest | str | None]:

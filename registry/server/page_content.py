@@ -8,8 +8,7 @@ bounded; a document that cannot be read is shown without what it would have told
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,33 +18,23 @@ from oci_image.digest import Digest
 from oci_image.documents import Index, Manifest, read_manifest
 from oci_image.errors import ImageError
 
+from .page_kinds import ATTACHED, ATTACHMENTS, HELM, as_summary, instruction, kind_of, kind_of_manifest
 from .referrers import collect
 from .store.base import RegistryStore, StoredManifest
 
 _CONFIG_LIMIT = 1024 * 1024
-_COSIGN = {"sig": "Signature", "att": "Attestation", "sbom": "SBOM"}
-_ATTACHED = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\.(sig|att|sbom))?")
 _BUILT_WITH = "vnd.docker.reference.type"
-_MEASURED = 100  # manifests of an index whose sizes are looked up
-_KINDS = (
-    ("signature", "Signature"),
-    ("cosign", "Signature"),
-    ("sigstore.bundle", "Signature"),
-    ("spdx", "SBOM (SPDX)"),
-    ("cyclonedx", "SBOM (CycloneDX)"),
-    ("syft", "SBOM"),
-    ("sbom", "SBOM"),
-    ("in-toto", "Attestation"),
-    ("slsa", "Provenance"),
-)
+_TITLE = "org.opencontainers.image.title"
+_MEASURED = 100  # manifests of an index, or of a page of tags, whose sizes are looked up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerLine:
-    """A layer, and the command that made it if the configuration tells."""
+    """A layer, and the command that made it if the configuration tells, or the name of its file."""
 
     descriptor: Descriptor
     made_by: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +49,22 @@ class ReferrerLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagLine:
-    """A tag in a list."""
+    """
+    A tag in a list.
+
+    Attributes:
+        name: the tag.
+        digest: what it stands for; None when that went meanwhile.
+        summary: what that is, in a word or two.
+        size: the bytes of everything that it refers to; of the smallest image of an index.
+        largest: the bytes of the largest image of an index.
+    """
 
     name: str
     digest: Digest | None
     summary: str = ""
     size: int | None = None
+    largest: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +78,21 @@ class ChildLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestView:
-    """A manifest with everything that is told about it."""
+    """
+    A manifest with everything that is told about it.
+
+    Attributes:
+        stored: the manifest.
+        kind: what it is, in a word: `image`, `index`, `chart`, or the type of an artifact.
+        layers: its layers.
+        children: the manifests of an index.
+        referrers: what refers to it.
+        annotations: its own.
+        facts: what its configuration tells, by its label.
+    """
 
     stored: StoredManifest
+    kind: str = ""
     layers: tuple[LayerLine, ...] = ()
     children: tuple[ChildLine, ...] = ()
     referrers: tuple[ReferrerLine, ...] = ()
@@ -94,18 +105,13 @@ class ManifestView:
         return sum(line.descriptor.size for line in self.layers)
 
 
-def kind_of(artifact_type: str) -> str:
-    """A word for the type of an artifact."""
-    lowered = artifact_type.lower()
-    return next((word for part, word in _KINDS if part in lowered), "Artifact")
-
-
-def read_tags(store: RegistryStore, repository: str, names: list[str]) -> list[TagLine]:
+def read_tags(store: RegistryStore, repository: str, names: Sequence[str]) -> list[TagLine]:
     """Lines for tags."""
-    return [_tag_line(store, repository, name) for name in names]
+    sizes: dict[Digest, int | None] = {}
+    return [_tag_line(store, repository, name, sizes) for name in names]
 
 
-def _tag_line(store: RegistryStore, repository: str, name: str) -> TagLine:
+def _tag_line(store: RegistryStore, repository: str, name: str, sizes: dict[Digest, int | None]) -> TagLine:
     digest = store.tags.get(repository, name)
     stored = None if digest is None else store.manifests.get(repository, digest)
     if stored is None:
@@ -114,20 +120,40 @@ def _tag_line(store: RegistryStore, repository: str, name: str) -> TagLine:
     if isinstance(value, Index):
         platforms = [str(item.platform) for item in value.manifests if item.platform is not None]
         known = [platform for platform in platforms if not platform.startswith("unknown")]
-        summary = "referrers" if _ATTACHED.fullmatch(name) else ", ".join(known) or "index"
-        return TagLine(name=name, digest=digest, summary=summary)
+        if ATTACHED.fullmatch(name):
+            return TagLine(name=name, digest=digest, summary="referrers")
+        found = _sizes_of_images(store, repository, value, sizes)
+        return TagLine(
+            name=name,
+            digest=digest,
+            summary=", ".join(known) or "index",
+            size=min(found, default=None),
+            largest=max(found, default=None),
+        )
     if value is None:
         return TagLine(name=name, digest=digest, summary=stored.descriptor.media_type)
-    is_image = value.config.media_type in mediatypes.CONFIGS
-    word = "image" if is_image else _as_summary(kind_of(stored.descriptor.artifact_type))
-    attached = _ATTACHED.fullmatch(name)
+    word = kind_of_manifest(stored, value)
+    attached = ATTACHED.fullmatch(name)
     if attached and attached[1]:
-        word = _as_summary(_COSIGN[attached[1]])
+        word = as_summary(ATTACHMENTS[attached[1]])
     return TagLine(name=name, digest=digest, summary=word, size=_size(value))
 
 
-def _as_summary(word: str) -> str:
-    return word if word.startswith("SBOM") else word.lower()
+def _sizes_of_images(
+    store: RegistryStore, repository: str, index: Index, sizes: dict[Digest, int | None]
+) -> list[int]:
+    """The sizes of the images of an index, as far as a page may look them up."""
+    for child in index.manifests:
+        if child.digest not in sizes and len(sizes) < _MEASURED and not _is_attestation(child):
+            found = store.manifests.get(repository, child.digest)
+            value = None if found is None else _parse(found)
+            sizes[child.digest] = _size(value) if isinstance(value, Manifest) else None
+    known = [sizes.get(child.digest) for child in index.manifests]
+    return [size for size in known if size is not None]
+
+
+def _is_attestation(child: Descriptor) -> bool:
+    return child.annotations.get(_BUILT_WITH) == "attestation-manifest"
 
 
 def _size(manifest: Manifest) -> int:
@@ -146,13 +172,18 @@ def read_view(store: RegistryStore, repository: str, reference: Digest | str) ->
     if isinstance(value, Index):
         children = _children(store, repository, value)
         return ManifestView(
-            stored=stored, children=children, referrers=referrers, annotations=value.annotations
+            stored=stored,
+            kind="index",
+            children=children,
+            referrers=referrers,
+            annotations=value.annotations,
         )
     if value is None:
-        return ManifestView(stored=stored, referrers=referrers)
+        return ManifestView(stored=stored, kind="document", referrers=referrers)
     config = _config(store, repository, value)
     return ManifestView(
         stored=stored,
+        kind=kind_of_manifest(stored, value),
         layers=_layers(value, config),
         referrers=referrers,
         annotations=value.annotations,
@@ -171,7 +202,7 @@ def _children(store: RegistryStore, repository: str, index: Index) -> tuple[Chil
     lines = []
     for number, child in enumerate(index.manifests):
         platform = "" if child.platform is None else str(child.platform)
-        if child.annotations.get(_BUILT_WITH) == "attestation-manifest":
+        if _is_attestation(child):
             platform = "attestation"  # its platform is unknown/unknown, so that nobody runs it
         found = store.manifests.get(repository, child.digest) if number < _MEASURED else None
         value = None if found is None else _parse(found)
@@ -187,7 +218,7 @@ def _children(store: RegistryStore, repository: str, index: Index) -> tuple[Chil
 
 def _config(store: RegistryStore, repository: str, manifest: Manifest) -> dict[str, Any]:
     descriptor = manifest.config
-    if descriptor.media_type not in mediatypes.CONFIGS or descriptor.size > _CONFIG_LIMIT:
+    if descriptor.media_type not in (*mediatypes.CONFIGS, HELM) or descriptor.size > _CONFIG_LIMIT:
         return {}
     file = store.blobs.open(repository, descriptor.digest)
     if file is None:
@@ -210,7 +241,8 @@ def _layers(manifest: Manifest, config: dict[str, Any]) -> tuple[LayerLine, ...]
     if len(made) != len(manifest.layers):
         made = [""] * len(manifest.layers)
     return tuple(
-        LayerLine(descriptor=layer, made_by=text) for layer, text in zip(manifest.layers, made, strict=True)
+        LayerLine(descriptor=layer, made_by=instruction(text), title=layer.annotations.get(_TITLE, ""))
+        for layer, text in zip(manifest.layers, made, strict=True)
     )
 
 
@@ -219,6 +251,13 @@ def _facts(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     settings = inner if isinstance(inner, dict) else {}
     parts = [str(config.get(key) or "") for key in ("os", "architecture", "variant")]
     found = [("Platform", "/".join(part for part in parts if part)), ("Created", config.get("created"))]
+    for key, label in (
+        ("description", "Description"),
+        ("version", "Version"),
+        ("appVersion", "Of the application"),
+        ("home", "Home"),
+    ):
+        found.append((label, config.get(key)))  # of a chart
     for key, label in (
         ("Entrypoint", "Entry point"),
         ("Cmd", "Command"),
@@ -237,7 +276,7 @@ def _referrers(store: RegistryStore, repository: str, subject: Digest) -> tuple[
         )
         for item in collect(store, repository, subject)
     ]
-    for suffix, word in _COSIGN.items():
+    for suffix, word in ATTACHMENTS.items():
         digest = store.tags.get(repository, f"{subject.algorithm}-{subject.hex}.{suffix}")
         stored = None if digest is None else store.manifests.get(repository, digest)
         if stored is not None:

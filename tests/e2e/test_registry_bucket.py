@@ -1,5 +1,8 @@
 """A registry whose content is in a bucket, from the command line."""
 
+import re
+import urllib.request
+
 import pytest
 
 from tests.contract.s3 import create_bucket, s3_service
@@ -31,6 +34,12 @@ def test_an_image_rests_in_a_bucket(busybox, state):
         busybox("tag", "busybox", f"{server.name}/app:1")
         busybox("push", f"{server.name}/app:1")
         assert "manifests: 1" in busybox("registry", "status", "--root", ROOT).stdout
+        with urllib.request.urlopen(f"http://{server.name}/", timeout=20) as answer:
+            page = answer.read().decode()
+        assert re.search(
+            r"Repositories hold \S+ .B in 1 tag, 1 manifest, \d+ blobs in s3://images/team,", page
+        )
+        assert "<meter" not in page
     finally:
         server.stop()
         said = server.process.stderr.read()

@@ -321,6 +321,10 @@ class RegistryStore(Protocol):
         """How much the repository holds; what other repositories have as well counts here too."""
         ...
 
+    def usage(self) -> Totals:
+        """How much all repositories hold together, what several have counted once; may take seconds."""
+        ...
+
     def close(self) -> None:
         """Release everything; uploads in progress stay."""
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +72,7 @@ class Database:
     """
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
@@ -103,6 +104,17 @@ class Database:
         """The rows of a query."""
         with self._lock, index_errors():
             return self._connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def apart(self) -> Iterator[Callable[[str], list[Any]]]:
+        """Long questions, over a connection of their own: the lock is not held meanwhile."""
+        with index_errors():
+            connection = sqlite3.connect(self._path, isolation_level=None)
+            try:
+                connection.execute("PRAGMA query_only=ON")
+                yield lambda statement: connection.execute(statement).fetchall()
+            finally:
+                connection.close()
 
     @contextmanager
     def changing_many(self) -> Iterator[None]:

@@ -179,6 +179,10 @@ class IndexedStore(ABC):
         """How much the repository holds."""
         return self.index.totals(repository)
 
+    def usage(self) -> Totals:
+        """How much all repositories hold together."""
+        return self.index.usage()
+
     def write_down(self) -> None:
         """Write uses to the index, and the time that the grace periods have reached."""
         used, pulled = self.leases.take()

@@ -42,6 +42,10 @@ class MemoryStore:
         """Count what the repository holds."""
         return self.manifests.totals(repository)
 
+    def usage(self) -> Totals:
+        """Count what all repositories hold together."""
+        return self.manifests.usage()
+
     def close(self) -> None:
         """Nothing to release."""
 
@@ -139,6 +143,12 @@ class _Tags:
             sizes = [self._blobs.stat(repository, one) for one in self._blobs.members.get(repository, ())]
             return [size for size in sizes if size is not None]
 
+    def all_sizes(self) -> list[int]:
+        with self._lock:
+            held = {one: name for name, members in self._blobs.members.items() for one in members}
+            sizes = [self._blobs.stat(name, one) for one, name in held.items()]
+            return [size for size in sizes if size is not None]
+
     def repositories(self, after: str = "", limit: int = NO_LIMIT) -> Sequence[str]:
         with self._lock:
             return sorted(name for name, held in self.manifests.items() if held and name > after)[:limit]
@@ -203,6 +213,21 @@ class _Manifests:
                 blobs=len(blobs),
                 manifests=len(held),
                 tags=len(self._tags.table.get(repository, ())),
+            )
+
+    def usage(self) -> Totals:
+        with self._lock:
+            sizes = self._tags.all_sizes()
+            held = {
+                digest: len(manifest.raw)
+                for manifests in self._tags.manifests.values()
+                for digest, manifest in manifests.items()
+            }
+            return Totals(
+                size=sum(sizes) + sum(held.values()),
+                blobs=len(sizes),
+                manifests=len(held),
+                tags=sum(map(len, self._tags.table.values())),
             )
 
     def referrers(self, repository: str, subject: Digest) -> Sequence[StoredManifest]:

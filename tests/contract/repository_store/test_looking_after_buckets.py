@@ -204,6 +204,10 @@ def test_every_storage_counts_alike(kind, tmp_path):
     store.manifests.put("a", manifest(IMAGE), ["t"])
     assert store.totals("a") == Totals(size=len(DATA) + 6 + len(IMAGE), blobs=2, manifests=1, tags=1)
     assert store.totals("b") == Totals()
+    push(store, "b")
+    push(store, "b", b"only here")
+    store.manifests.put("b", manifest(IMAGE), ["t", "u"])
+    assert store.usage() == Totals(size=len(DATA) + 15 + len(IMAGE), blobs=3, manifests=1, tags=3)
     store.close()
 
 

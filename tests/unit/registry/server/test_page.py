@@ -16,8 +16,10 @@ from registry.errors import InvalidConfiguration
 from registry.server.app import create_app
 from registry.server.config import BasicAuth, RegistryConfig, TokenAuth
 from registry.server.markup import Markup, element, escape
-from registry.server.page_content import kind_of
-from registry.server.page_parts import size_text
+from registry.server.page_kinds import instruction, kind_of
+from registry.server.page_lists import collect
+from registry.server.page_manifest import widths
+from registry.server.page_parts import moment, size_text
 from registry.server.rights import Rule
 from registry.server.store.filesystem import FilesystemStore
 from registry.server.store.memory import MemoryStore
@@ -41,7 +43,7 @@ class Reader(html.parser.HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag == "a":
             self.links.append(dict(attrs)["href"])
-        if tag not in ("meta", "link"):
+        if tag not in ("meta", "link", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -139,10 +141,11 @@ async def test_from_the_list_to_a_layer(client):
         assert f"{tool} pull {host}/team/app:1.0" in words
     for text in (
         "linux/arm64/v8",
-        "2026-01-02T03:04:05Z",
+        "2 January 2026, 03:04 UTC",
         "serve RUN make",
         "4.0 kB in 2 layers",
         "RUN make",
+        "75 %",
     ):
         assert text in words
     widths = [
@@ -151,6 +154,113 @@ async def test_from_the_list_to_a_layer(client):
     assert widths == [750.0, 250.0]
     by_digest = await get(client, f"/r/team/app@{image['digest']}")
     assert f"docker pull {host}/team/app@{image['digest']}" in " ".join(by_digest.text)
+
+
+async def test_commands_that_get_artifacts(client):
+    """Charts are for helm, other artifacts for oras; docker could do nothing with them."""
+    place = str(client.make_url("/")).partition("//")[2].rstrip("/")
+    config = json.dumps({"name": "shop", "description": "All of it", "appVersion": "7"}).encode()
+    chart = await upload(client, "charts/shop", config)
+    value = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": chart | {"mediaType": "application/vnd.cncf.helm.config.v1+json"},
+        "layers": [await upload(client, "charts/shop", b"tar") | {"mediaType": "application/x-chart"}],
+    }
+    await push(client, "charts/shop", "1.3", value)
+    page = (await get(client, "/r/charts/shop:1.3")).text
+    assert f"helm pull oci://{place}/charts/shop --version 1.3" in page
+    assert {"Helm chart", "All of it", "application/x-chart"} <= set(page)
+    assert not any("docker pull" in text for text in page)
+    titled = value["layers"][0] | {"annotations": {"org.opencontainers.image.title": "rules.wasm"}}
+    config = value["config"] | {"mediaType": "application/vnd.oci.empty.v1+json"}
+    more = {"artifactType": "application/x-rules", "layers": [titled], "config": config}
+    await push(client, "charts/shop", "rules", value | more)
+    page = (await get(client, "/r/charts/shop:rules")).text
+    assert f"oras pull {place}/charts/shop:rules" in page
+    assert {"rules.wasm", "application/x-rules", "Artifact"} <= set(page)
+    assert {"Helm chart", "artifact"} <= set((await get(client, "/r/charts/shop")).text)
+
+
+async def test_sizes_of_the_images_of_an_index(client):
+    """The list of tags says how large the smallest and the largest are."""
+    small = await push_image(client, "app", "small", sizes=(2000, 1000))
+    large = await push_image(client, "app", "large", sizes=(70_000, 1000))
+    await push(client, "app", "both", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [small, large]})
+    await push(client, "app", "one", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [small]})
+    text = (await get(client, "/r/app")).text
+    assert text.count("3.3 kB") == 2
+    assert text.count("3.3 kB to 71 kB") == 1
+
+
+async def test_looking_for_names(client):
+    """A word narrows repositories and tags, in any case of letters, and stays in the following pages."""
+    for number in range(60):
+        await push_image(client, "team/Web".lower() if number else "other", f"V{number:02}", sizes=(1, 2))
+    assert set((await get(client, "/?find=WEB")).links) & {"/r/team/web", "/r/other"} == {"/r/team/web"}
+    page = await get(client, "/r/team/web?find=v0")
+    assert len([link for link in page.links if "/r/team/web:" in link]) == 9
+    page = await get(client, "/r/team/web?find=v")
+    assert "/r/team/web?after=V50&find=v" in page.links
+    assert ("input", "v") in [(tag, attrs.get("value")) for tag, attrs in page.tags]
+    assert "No tag has such a name." in (await get(client, "/r/team/web?find=<b>&after=V10")).text
+    assert "No repository has such a name." in (await get(client, "/?find=x%00y")).text
+    assert len((await get(client, "/?find=" + "x" * 5000)).text) < 60
+
+
+def test_a_long_list_is_read_in_parts():
+    """However few names fit, a page costs a bounded number of questions."""
+    asked = []
+
+    def read(after, limit):
+        asked.append(after)
+        begin = int(after or 0) + 1
+        return [f"{number:09}" for number in range(begin, begin + limit)]
+
+    listing = collect(read, "no such", "", lambda _name: True)
+    assert listing.names == ()
+    assert listing.following == f"{1000 * len(asked):09}"
+    assert len(asked) == 100
+    listing = collect(read, "", "", lambda name: name.endswith("0"))
+    assert len(listing.names) == 50
+    assert listing.following == listing.names[-1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((3, 1), [750, 250]),
+        ((0, 0), [500, 500]),
+        ((10**12, 0, 1), [992, 4, 4]),
+        ((1,) * 500, [2] * 500),
+    ],
+)
+def test_each_layer_can_be_seen(sizes, expected):
+    """Widths are in proportion but never nothing, and fill the picture."""
+    found = widths(sizes)
+    assert sum(found) == pytest.approx(1000)
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("history", "shown"),
+    [
+        ('/bin/sh -c #(nop)  CMD ["sh"]', 'CMD ["sh"]'),
+        ("/bin/sh -c make all", "RUN make all"),
+        ("RUN /bin/sh -c make all # buildkit", "RUN make all"),
+        ("COPY . /app # buildkit", "COPY . /app"),
+        ("", ""),
+    ],
+)
+def test_instructions_of_histories(history, shown):
+    """Without what builders put around them."""
+    assert instruction(history) == shown
+
+
+@pytest.mark.parametrize("text", ["yesterday", "0001-01-01T00:00:00+23:00", "2026-01-02T03:04:05", "9" * 99])
+def test_times_that_are_none(text):
+    """They stay as they are."""
+    assert moment(text) == text
 
 
 async def test_indexes_and_referrers(client):
@@ -351,12 +461,46 @@ async def test_storage_use_is_for_administrators(aiohttp_client, tmp_path, htpas
     config = RegistryConfig(root=str(tmp_path / "root"), auth=TokenAuth(htpasswd=htpasswd), rights=RULES)
     client = await aiohttp_client(create_app(config, store))
     ann = {"Authorization": aiohttp.encode_basic_auth("ann", "pw")}
+    await push_image(await aiohttp_client(create_app(RegistryConfig(), store)), "public/app", "1")
     page = await get(client, "/", headers=ann)
     assert page.count("meter") == 1
     assert any("are in use on the storage" in text for text in page.text)
-    assert (await get(client, "/")).count("meter") == 0
+    held = "Repositories hold 4.8 kB in 1 tag, 1 manifest, 3 blobs, shared content counted once."
+    assert held in page.text
+    page = await get(client, "/")
+    assert page.count("meter") == 0
+    assert "/r/public/app" in page.links
+    assert held not in page.text
     await client.close()
     store.close()
+
+
+async def test_storage_use_of_memory(client):
+    """There is no filesystem, but content."""
+    await push_image(client, "app", "1")
+    page = await get(client, "/")
+    assert page.count("meter") == 0
+    assert any(text.startswith("Repositories hold 4.8 kB in 1 tag") for text in page.text)
+
+
+async def test_what_may_only_be_seen_in_lists(aiohttp_client, htpasswd):
+    """Who may not pull is not told how much a repository holds."""
+    rules = (
+        Rule(repositories="**", allow=("admin",), users=("ann",)),
+        Rule(repositories="shown", allow=("catalog",), anonymous=True),
+        Rule(repositories="open", allow=("catalog", "pull"), anonymous=True),
+    )
+    store = MemoryStore()
+    free = await aiohttp_client(create_app(RegistryConfig(), store))
+    for name in ("shown", "open"):
+        await push_image(free, name, "1")
+    client = await aiohttp_client(
+        create_app(RegistryConfig(auth=TokenAuth(htpasswd=htpasswd), rights=rules), store)
+    )
+    page = await get(client, "/")
+    assert {"/r/shown", "/r/open"} <= set(page.links)
+    assert [text for text in page.text if text.startswith("1 tag")] == ["1 tag · 4.8 kB"]
+    assert (await client.get("/r/shown")).status == 401
 
 
 def test_colours_can_be_read():
