@@ -7,6 +7,7 @@ message names the file or variable, the key and what was expected. Governing sou
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -169,6 +170,7 @@ def _check(setting: Setting, value: object, place: str) -> None:
     }
     types, expected = kinds[setting.kind]
     right = isinstance(value, types) and (setting.kind == "boolean" or not isinstance(value, bool))
+    right = right and (not isinstance(value, float) or math.isfinite(value))
     words = value if isinstance(value, list) else [value]
     if not right or (setting.kind == "strings" and not all(isinstance(word, str) for word in words)):
         raise InvalidConfiguration(f"{place}: expected {expected}, found {value!r}", hint=setting.text)

@@ -13,6 +13,7 @@ from .store.base import RegistryStore
 from .store.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from .store.bucket_opening import BucketSettings
     from .store.indexed import IndexedStore
 
 
@@ -28,6 +29,18 @@ def open_store(config: RegistryConfig) -> RegistryStore:
     return open_indexed(config)
 
 
+def bucket_settings(config: RegistryConfig) -> BucketSettings:
+    """How the settings say that the bucket is reached."""
+    from .store.bucket_opening import BucketSettings
+
+    return BucketSettings(
+        endpoint=config.bucket_endpoint,
+        region=config.bucket_region,
+        credentials=config.bucket_credentials,
+        profile=config.bucket_profile,
+    )
+
+
 def open_indexed(config: RegistryConfig) -> IndexedStore:
     """
     The storage at the root, of which the caller is the only user here until it is closed.
@@ -39,16 +52,10 @@ def open_indexed(config: RegistryConfig) -> IndexedStore:
         from .store.filesystem import FilesystemStore
 
         return FilesystemStore(config.root)
-    from .store.bucket_opening import BucketSettings, open_bucket
+    from .store.bucket_opening import open_bucket
     from .store.bucket_store import BucketStore
 
-    settings = BucketSettings(
-        endpoint=config.bucket_endpoint,
-        region=config.bucket_region,
-        credentials=config.bucket_credentials,
-        profile=config.bucket_profile,
-    )
-    bucket = open_bucket(config.root, settings)
+    bucket = open_bucket(config.root, bucket_settings(config))
     if config.state:
         return BucketStore(bucket, config.root, config.state, refresh=config.bucket_refresh)
     import tempfile  # none of the others needs it

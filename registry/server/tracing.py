@@ -108,9 +108,13 @@ class Tracing:
             "user_agent.original": request.headers.get("User-Agent", "")[:_LONGEST],
         }
 
+    def close(self) -> None:
+        """Send what is left, however long that takes."""
+        self._provider.shutdown()
+
     async def sending(self, _app: web.Application) -> AsyncIterator[None]:
         """The cleanup context that sends what is left when the server ends."""
         yield
-        sending = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        sending = threading.Thread(target=self.close, name="last-spans", daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, _SHUTDOWN_SECONDS)

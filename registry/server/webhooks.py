@@ -72,7 +72,7 @@ class Outbox:
 
     def __init__(self, path: str, webhooks: Sequence[Webhook], *, first_pause: float = 1.0) -> None:
         self._webhooks = {webhook.url: webhook for webhook in webhooks}
-        self._secrets = {webhook.url: _read_secret(webhook) for webhook in webhooks}
+        self._secrets = {webhook.url: read_secret(webhook) for webhook in webhooks}
         self._first_pause = first_pause
         self._lock = threading.Lock()
         self._paused: dict[tuple[str, str], tuple[int, float]] = {}
@@ -234,7 +234,13 @@ def _cloud_event(change: Change, now: float) -> dict[str, Any]:
     }
 
 
-def _read_secret(webhook: Webhook) -> bytes:
+def read_secret(webhook: Webhook) -> bytes:
+    """
+    The key of its signatures; empty for none.
+
+    Raises:
+        InvalidConfiguration: the file cannot be read.
+    """
     if not webhook.secret:
         return b""
     try:

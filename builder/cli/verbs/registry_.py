@@ -59,11 +59,12 @@ def main(arguments: list[str]) -> int:
     )
     load_storage(config.root)
     loading.join()
-    from registry.server.listening import verify
     from registry.server.serve import serve
 
     config = located(config, os.environ, Settings.read().root)
     if args.verify:
+        from registry.server.preconditions import verify
+
         verify(config)
         if config.mirrors:
             from registry.upstreams import check

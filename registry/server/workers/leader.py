@@ -42,6 +42,26 @@ _RELEASE_SECONDS = 0.1
 _FIGURES_SECONDS = 5.0
 
 
+def check_workers(config: RegistryConfig) -> None:
+    """
+    Look at what several processes need.
+
+    Raises:
+        InvalidConfiguration: there can be one only.
+    """
+    if not 1 <= config.workers < SLOTS:
+        raise InvalidConfiguration(f"there can be 1 to {SLOTS - 1} workers, not {config.workers}")
+    if config.mirrors:
+        raise InvalidConfiguration(
+            "mirrors need a server of one process",
+            hint="several would each ask the upstream for the same content",
+        )
+    if not config.root:
+        raise InvalidConfiguration(
+            "several workers need content in a directory", hint="choose a root, or one worker"
+        )
+
+
 async def serve_workers(config: RegistryConfig, *, ready: Callable[[str], None]) -> None:
     """
     Serve with several processes until SIGTERM or SIGINT.
@@ -53,13 +73,7 @@ async def serve_workers(config: RegistryConfig, *, ready: Callable[[str], None])
     Raises:
         InvalidConfiguration: the server cannot start with these settings.
     """
-    if not 1 <= config.workers < SLOTS:
-        raise InvalidConfiguration(f"there can be 1 to {SLOTS - 1} workers, not {config.workers}")
-    if config.mirrors:
-        raise InvalidConfiguration(
-            "mirrors need a server of one process",
-            hint="several would each ask the upstream for the same content",
-        )
+    check_workers(config)
     verify(config)
     store = open_store(config)
     if not isinstance(store, FilesystemStore):
