@@ -125,7 +125,7 @@ class Administration:
             )
         from .housekeeping.fsck import check
 
-        found = check(self.upkeep.store, repair=bool(asked.get("repair")))
+        found = check(self.upkeep.store, repair=bool(asked.get("repair")), is_sparse=self.upkeep.is_sparse)
         findings = [
             {"place": item.place, "problem": item.problem, "repaired": item.repaired} for item in found
         ]

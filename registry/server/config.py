@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..errors import InvalidConfiguration
 from .forwarded import is_base_path
 from .mirror.settings import Mirror, check_mirrors
-from .policies import Policy
+from .policies import Policy, policy_of
 from .rights import Rule, check_pattern
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
@@ -269,6 +269,11 @@ class RegistryConfig:
     def directory(self) -> str:
         """The local directory of what the server writes down; empty where it keeps nothing."""
         return self.state if self.is_bucket else self.root
+
+    def is_sparse(self, repository: str) -> bool:
+        """Whether manifests of the repository may refer to what is not there."""
+        policy = policy_of(self.policies, repository)
+        return not self.verify_references or (policy is not None and policy.sparse)
 
     def __post_init__(self) -> None:
         check_mirrors(self.mirrors)

@@ -52,6 +52,7 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
         row("ttl", "number", "Seconds after which everything goes; 0 for never.", 0.0, minimum=0),
         row("warning", "string", "A sentence that clients show to their users.", ""),
         row("quota", "integer", "Bytes of all these repositories together; 0 for any.", 0, minimum=0),
+        row("sparse", "boolean", "Accept manifests whose parts are not here.", False),
     ),
     "mirror": (
         row("prefix", "string", "First segments of the names under which content is kept.", required=True),

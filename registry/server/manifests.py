@@ -83,7 +83,7 @@ async def put_manifest(call: Call) -> web.StreamResponse:
     tags = _read_tags(call, reference)
     raw = await read_document(call.request, call.state)
     pushed = await _read(call, raw, reference)
-    if call.state.config.verify_references:
+    if not call.state.config.is_sparse(call.repository):
         await call.state.in_thread(_check_references, call.state.store, call.repository, pushed)
     condition = read_condition(call.request)
     with call.state.metadata.change(call.repository), _immutability():

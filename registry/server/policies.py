@@ -67,6 +67,7 @@ class Policy:
         keep: rules that keep tags from these limits; without limits, what no rule keeps goes.
         ttl: seconds after which everything goes, whatever it is called; for throw-away repositories.
         quota: bytes of all repositories of the pattern together; what several of them have counts once.
+        sparse: whether manifests may refer to what is not here.
         warning: a sentence that clients show to their users.
     """
 
@@ -80,6 +81,7 @@ class Policy:
     keep: tuple[KeepRule, ...] = ()
     ttl: float = 0.0
     quota: int = 0
+    sparse: bool = False
     warning: str = ""
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ index follows the files.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from ..store.filesystem import FilesystemStore
 from ..store.indexed import IndexedStore
 from ..store.layout import flatten, unflatten
 from ..store.links import share
+from ..store.references import read_references
 
 _SNAPSHOTS = {
     "manifests": "SELECT repository, digest, media_type, size, subject FROM manifests",
@@ -43,18 +45,26 @@ class Finding:
     repaired: bool
 
 
-def check(store: IndexedStore, *, repair: bool) -> list[Finding]:
+def check(
+    store: IndexedStore, *, repair: bool, is_sparse: Callable[[str], bool] = lambda _repository: False
+) -> list[Finding]:
     """
     Compare everything; only for a storage that no server uses.
 
     Args:
         store: the open storage.
         repair: mend links and the index, and remove directories of repositories that are empty.
+        is_sparse: whether manifests of a repository may refer to what is not here.
     """
     found = _index(store)
-    return found + (
-        _directories(store, repair=repair) if isinstance(store, FilesystemStore) else _objects(store)
-    )
+    if isinstance(store, FilesystemStore):
+        found += _directories(store, repair=repair)
+    else:
+        found += _objects(store)
+    for (repository,) in store.index.rows("SELECT name FROM repositories ORDER BY name"):
+        found += _dangling(store, repository)
+        found += [] if is_sparse(repository) else _missing(store, repository)
+    return found
 
 
 def _objects(store: IndexedStore) -> list[Finding]:
@@ -65,8 +75,6 @@ def _objects(store: IndexedStore) -> list[Finding]:
         # Content that was collected is left out above, but may have been pushed again.
         if digest not in present and store.blobs.content_size(digest) is None:
             found.append(_gone(repository, digest))
-    for (repository,) in store.index.rows("SELECT name FROM repositories ORDER BY name"):
-        found += _missing(store, repository)
     return found
 
 
@@ -80,7 +88,6 @@ def _directories(store: FilesystemStore, *, repair: bool) -> list[Finding]:
         for name in sorted(list_names(store.layout.repositories)):
             repository = unflatten(name)
             found += _links(store, repository, repair=repair)
-            found += _missing(store, repository)
             if not store.index.exists(repository):
                 found.append(Finding(repository, "the repository is empty", repaired=repair))
                 if repair:
@@ -115,25 +122,38 @@ def _links(store: FilesystemStore, repository: str, *, repair: bool) -> list[Fin
     return found
 
 
-def _missing(store: IndexedStore, repository: str) -> list[Finding]:
+def _dangling(store: IndexedStore, repository: str) -> list[Finding]:
     tags = store.index.rows(
         "SELECT name, digest FROM tags AS t WHERE repository = ? AND NOT EXISTS "
         "(SELECT 1 FROM manifests WHERE repository = t.repository AND digest = t.digest)",
         repository,
     )
+    return [
+        Finding(repository, f"the tag {tag} leads to {digest}, which is not here", repaired=False)
+        for tag, digest in tags
+    ]
+
+
+def _missing(store: IndexedStore, repository: str) -> list[Finding]:
     parts = store.index.rows(
         "SELECT parent, child FROM links AS l WHERE repository = ? "
         "AND NOT EXISTS (SELECT 1 FROM blobs WHERE repository = l.repository AND digest = l.child) "
         "AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository = l.repository AND digest = l.child)",
         repository,
     )
+    foreign = {parent: _foreign(store, repository, parent) for parent in dict(parts)}
     return [
-        Finding(repository, f"the tag {tag} leads to {digest}, which is not here", repaired=False)
-        for tag, digest in tags
-    ] + [
         Finding(repository, f"{parent} refers to {child}, which is not here", repaired=False)
         for parent, child in parts
+        if child not in foreign[parent]
     ]
+
+
+def _foreign(store: IndexedStore, repository: str, parent: str) -> frozenset[str]:
+    """The layers of a manifest that its clients get elsewhere."""
+    digest = Digest.parse(parent)
+    manifest = store.manifests.get(repository, digest)
+    return frozenset() if manifest is None else frozenset(map(str, read_references(manifest.raw).foreign))
 
 
 def _remove_empty(directory: str) -> None:

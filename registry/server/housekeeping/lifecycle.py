@@ -95,6 +95,7 @@ def make_upkeep(
         undelete=config.gc_undelete,
         policies=config.policies,
         scrub_rate=config.scrub_rate,
+        is_sparse=config.is_sparse,
         tidings=None if bulletin is None else Tidings(store, bulletin, announce),
     )
 

@@ -15,8 +15,6 @@ from ..opening import open_indexed
 from ..store.indexed import IndexedStore
 from .upkeep import Nobody, Upkeep
 
-_DAY = 24 * 3600.0
-
 
 class Ask(Protocol):
     """Asks one question of `Administration`."""
@@ -49,7 +47,14 @@ def administration(storage: RegistryConfig | str) -> Iterator[Ask]:
             yield _Remote(connection)
         return
     with contextlib.closing(open_indexed(config)) as store:
-        upkeep = Upkeep(store, Nobody(store), grace=_DAY, undelete=_DAY)
+        upkeep = Upkeep(
+            store,
+            Nobody(store),
+            grace=config.gc_grace,
+            undelete=config.gc_undelete,
+            policies=config.policies,
+            is_sparse=config.is_sparse,
+        )
         operations = Administration(upkeep=upkeep).operations
 
         def ask(word: str, **values: object) -> Message:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -66,6 +66,7 @@ class Upkeep:
         undelete: seconds for which what was collected can be brought back.
         policies: retention by repository.
         scrub_rate: bytes in a second that a scrub reads; 0 for as fast as it goes.
+        is_sparse: whether manifests of a repository may refer to what is not here.
         tidings: tells others of what goes; None where nobody wants to know.
     """
 
@@ -78,6 +79,7 @@ class Upkeep:
         undelete: float,
         policies: Sequence[Policy] = (),
         scrub_rate: float = 0.0,
+        is_sparse: Callable[[str], bool] = lambda _repository: False,
         tidings: Tidings | None = None,
     ) -> None:
         self.store = store
@@ -86,6 +88,7 @@ class Upkeep:
         self._undelete = undelete
         self._policies = policies
         self._scrub_rate = scrub_rate
+        self.is_sparse = is_sparse
         self._tidings = tidings
         self._collecting = threading.Lock()
         self._scrubbing = threading.Lock()

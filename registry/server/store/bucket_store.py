@@ -138,7 +138,8 @@ class BucketStore(IndexedStore):
     def _settle_one(self, repository: str) -> bool:
         if self.index.take_doubt(repository):
             self._read_again(repository)
-        return self.index.settle(repository, self.index.changes(repository))
+        changes = self.index.changes(repository)
+        return self.index.vacate(repository, changes, lambda: None) or self.index.settle(repository, changes)
 
     def _read_again(self, repository: str) -> None:
         try:

@@ -7,8 +7,11 @@ Invariants: see `layout` for the files, `durable` for how they change, `index` f
 from __future__ import annotations
 
 import os
+import shutil
 import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 from ...errors import StorageProblem
 from ..gc_log import DeletionLog
@@ -17,9 +20,9 @@ from .file_blobs import FileBlobs
 from .file_manifests import FileManifests, FileTags
 from .file_trash import FileTrash
 from .file_uploads import FileUploads
-from .image_layout import write_image_layout
+from .image_layout import is_hollow, write_image_layout
 from .indexed import IndexedStore
-from .layout import take
+from .layout import flatten, take
 from .rebuilding import migrate, rebuild, reindex
 
 
@@ -76,13 +79,30 @@ class FilesystemStore(IndexedStore):
         rebuild(self.layout, self.index)
 
     def _settle_one(self, repository: str) -> bool:
-        """Make the directory of the repository current as an image layout."""
+        """Make the directory of the repository current as an image layout; without content it goes."""
         with self.tags.lock(repository), storage_errors():
             changes = self.index.changes(repository)
             if self.index.take_doubt(repository):
                 self._read_again(repository)
+            if self._vacate(repository, changes):
+                return True
             write_image_layout(self.layout, self.index, repository)
             return self.index.settle(repository, changes)
+
+    def _vacate(self, repository: str, changes: int) -> bool:
+        directory = f"{self.layout.repositories}/{flatten(repository)}"
+        if self.index.exists(repository) or not is_hollow(directory):
+            return False
+        aside = f"{self.layout.temporary}/{uuid.uuid4()}"
+
+        def take_away() -> None:
+            with suppress(FileNotFoundError):
+                os.rename(directory, aside)
+
+        if not self.index.vacate(repository, changes, take_away):
+            return False
+        shutil.rmtree(aside, ignore_errors=True)  # what is left goes at the next start
+        return True
 
     def _read_again(self, repository: str) -> None:
         try:

@@ -22,6 +22,7 @@ from .records import decode_record
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _REF_NAME = "org.opencontainers.image.ref.name"
+_OWN = ("oci-layout", "index.json")
 
 
 def write_image_layout(layout: Layout, index: Index, repository: str) -> None:
@@ -55,6 +56,16 @@ def write_image_layout(layout: Layout, index: Index, repository: str) -> None:
     if not os.path.exists(f"{directory}/oci-layout"):
         _replace(layout, directory, "oci-layout", _LAYOUT)
     _replace(layout, directory, "index.json", jsonbytes.encode(document))
+
+
+def is_hollow(directory: str) -> bool:
+    """Whether the directory of a repository, if it is there, has nothing but what is made here."""
+    for path, directories, files in os.walk(directory):
+        if set(files) - set(_OWN if path == directory else ()):
+            return False
+        if any(os.path.islink(f"{path}/{name}") for name in directories):
+            return False
+    return True
 
 
 def _entry(row: tuple[str, str, int, str], tag: str) -> dict[str, object]:

@@ -56,8 +56,8 @@ class Index(Queries):
 
         When it fails in between, the two may differ until the repository is read again.
         """
-        self.mark(repository)
         with self._lock:
+            self.mark(repository)
             self._altered[repository] = self._altered.get(repository, 0) + 1
         try:
             yield
@@ -112,16 +112,35 @@ class Index(Queries):
     def settle(self, repository: str, changes: int) -> bool:
         """Take the mark away unless the repository changed again."""
         with self._lock:
-            if (
-                self._marked.get(repository, 0) != changes
-                or repository in self._altered
-                or repository in self._doubtful
-            ):
+            if self._is_changing(repository, changes):
                 return False
             with self.changing() as change:
                 change.execute("UPDATE repositories SET stale = 0 WHERE name = ?", (repository,))
             self._marked.pop(repository, None)
             return True
+
+    def vacate(self, repository: str, changes: int, take_away: Callable[[], None]) -> bool:
+        """
+        Forget a repository that has nothing; False when it has something or changed again.
+
+        Args:
+            repository: its name.
+            changes: as for `settle`.
+            take_away: removes its files, quickly: nobody can alter any repository meanwhile.
+        """
+        with self._lock:
+            if self._is_changing(repository, changes) or self.exists(repository):
+                return False
+            take_away()
+            self.remove(repository)
+            return True
+
+    def _is_changing(self, repository: str, changes: int) -> bool:
+        return (
+            self._marked.get(repository, 0) != changes
+            or repository in self._altered
+            or repository in self._doubtful
+        )
 
     # Changes; the repository was marked.
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 
 from oci_image.digest import Digest
@@ -141,5 +142,8 @@ def take(root: str) -> tuple[Layout, int]:
         shutil.rmtree(layout.temporary, ignore_errors=True)
         for name in ("incoming", "blobs", "repositories", "uploads", "quarantine", "trash"):
             os.makedirs(f"{root}/{name}", mode=0o755, exist_ok=True)
+        for name in os.listdir(layout.uploads):
+            with suppress(OSError):  # it has uploads
+                os.rmdir(f"{layout.uploads}/{name}")
         sync_directory(root)
     return layout, descriptor

@@ -8,6 +8,7 @@ from typing import Any
 
 from oci_image.digest import Digest
 from oci_image.errors import ImageError
+from oci_image.mediatypes import is_foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,12 @@ class References:
     Attributes:
         blobs: configuration and layers.
         manifests: entries of an index.
+        foreign: those of the blobs that clients get elsewhere.
     """
 
     blobs: tuple[Digest, ...] = ()
     manifests: tuple[Digest, ...] = ()
+    foreign: tuple[Digest, ...] = ()
 
 
 def read_references(raw: bytes) -> References:
@@ -33,7 +36,12 @@ def read_references(raw: bytes) -> References:
     if not isinstance(value, dict):
         return References()
     blobs = [value.get("config"), *_rows(value, "layers"), *_rows(value, "blobs")]
-    return References(_digests(blobs), _digests(_rows(value, "manifests")))
+    foreign = [row for row in blobs if isinstance(row, dict) and _is_foreign(row)]
+    return References(_digests(blobs), _digests(_rows(value, "manifests")), _digests(foreign))
+
+
+def _is_foreign(row: dict[str, Any]) -> bool:
+    return bool(row.get("urls")) or is_foreign(str(row.get("mediaType")))
 
 
 def _rows(value: dict[str, Any], member: str) -> list[Any]:

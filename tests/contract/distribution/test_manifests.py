@@ -9,6 +9,7 @@ from oci_image.digest import Digest
 from oci_image.jsonbytes import encode
 from registry.server.app import create_app
 from registry.server.config import RegistryConfig
+from registry.server.policies import Policy
 from tests.contract.distribution.exchange import (
     CONFIG,
     DATA,
@@ -58,6 +59,16 @@ async def test_g17_verification_of_references_can_be_turned_off(aiohttp_client, 
     """For sparse images and indexes, whose other parts live elsewhere."""
     client = await aiohttp_client(create_app(RegistryConfig(verify_references=False), store))
     assert (await put(client, "1", image([describe(b"elsewhere")]))).status == 201
+
+
+async def test_g17_some_repositories_may_be_sparse(aiohttp_client, store):
+    """As their policy says; others are as strict as ever."""
+    config = RegistryConfig(policies=(Policy(repositories="partial/**", sparse=True),))
+    client = await aiohttp_client(create_app(config, store))
+    raw = image([describe(b"elsewhere")])
+    assert (await put(client, "1", raw, repository="partial/app")).status == 201
+    answer = await put(client, "1", raw, repository="whole/app")
+    assert (answer.status, await errors(answer)) == (400, ["MANIFEST_BLOB_UNKNOWN"] * 2)
 
 
 async def test_g18_a_wrong_size_is_refused(client):

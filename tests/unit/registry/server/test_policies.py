@@ -312,6 +312,9 @@ def test_throw_away_repositories_vanish(tmp_path):
         assert json.loads(send("GET", f"{url}/v2/_catalog")[1]) == {"repositories": ["app"]}
         assert send("GET", f"{url}/v2/app/manifests/t")[0] == 200
         assert send("HEAD", f"{url}/v2/app/blobs/{Digest.of(b'app')}")[0] == 200
+        while len(os.listdir(f"{root}/repositories")) > 1 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert os.listdir(f"{root}/repositories") == ["app"]
 
 
 QUOTA = Policy(repositories="team/**", quota=10_000)

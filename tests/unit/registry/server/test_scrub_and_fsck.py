@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 
 import pytest
@@ -138,15 +139,74 @@ def test_dangling_tags_and_missing_parts_are_reported(store):
     assert f"the tag 1 leads to {digest}, which is not here" in problems
 
 
+def test_parts_that_may_be_elsewhere_are_no_finding(store):
+    """Layers with their own address, and everything in a sparse repository."""
+    rows = [
+        {"mediaType": "application/octet-stream", "digest": str(Digest.of(part)), "size": 1} | more
+        for part, more in ((b"a", {}), (b"b", {"urls": ["https://elsewhere.example/b"]}))
+    ]
+    raw = json.dumps({"schemaVersion": 2, "layers": rows}).encode()
+    descriptor = Descriptor(media_type=MANIFEST, digest=Digest.of(raw), size=len(raw))
+    for repository in ("a", "sparse"):
+        store.manifests.put(repository, StoredManifest(descriptor=descriptor, raw=raw), ["1"])
+    found = check(store, repair=False, is_sparse=lambda name: name == "sparse")
+    assert [(f.place, f.problem) for f in found] == [
+        ("a", f"{Digest.of(raw)} refers to {Digest.of(b'a')}, which is not here")
+    ]
+
+
 def test_empty_repositories_vanish(store, root):
-    """A repair removes their directories."""
-    store.blobs.delete("a/b", push(store, "a/b", b"x"))
+    """With the last of their content; a repair removes what an earlier version left."""
+    digest = push(store, "a/b", b"x")
     store.settle()
+    store.blobs.delete("a/b", digest)
+    store.settle()
+    assert os.listdir(f"{root}/repositories") == []
+    assert store.index.rows("SELECT * FROM repositories") == []
+    os.makedirs(f"{root}/repositories/a~b/blobs/sha256")
     assert [(f.place, f.repaired) for f in check(store, repair=False)] == [("a/b", False)]
     assert [(f.place, f.repaired) for f in check(store, repair=True)] == [("a/b", True)]
     assert os.listdir(f"{root}/repositories") == []
     assert check(store, repair=False) == []
     push(store, "a/b", b"x")
+    assert store.blobs.stat("a/b", digest) == 1
+
+
+def test_files_that_nobody_knows_keep_a_repository(store, root):
+    """Nothing goes that the index does not know of; a push is never in the way of the end."""
+    digest = push(store, "a", b"x")
+    store.blobs.delete("a", digest)
+    strange = f"{root}/repositories/a/blobs/notes"
+    with open(strange, "w") as file:
+        file.write("mine")
+    store.settle()
+    assert os.path.exists(strange)
+    os.unlink(strange)
+    with store.index.altering("a"):
+        store.settle()
+        assert os.path.isdir(f"{root}/repositories/a")
+    store.settle()
+    assert not os.path.exists(f"{root}/repositories/a")
+
+
+def test_pushes_race_the_end_of_repositories(store, root):
+    """Whatever was pushed last is there, whether or not the directory went meanwhile."""
+    digest = push(store, "a", b"x")
+    stop = threading.Event()
+    settler = threading.Thread(target=lambda: [store.settle() for _ in iter(stop.is_set, True)])
+    settler.start()
+    try:
+        for number in range(300):
+            store.blobs.delete("a", digest)
+            if number % 3:
+                time.sleep(0.001)
+            push(store, "a", b"x")
+            assert store.blobs.stat("a", digest) == 1
+            assert store.index.rows("SELECT name FROM repositories") == [("a",)]
+    finally:
+        stop.set()
+        settler.join()
+    assert check(store, repair=False) == []
 
 
 def command(capsys, *arguments):
@@ -184,6 +244,28 @@ def test_the_command_line_looks_after_a_directory(root, capsys):
     assert command(capsys, "fsck", *options, "--repair")[0] == 0
     assert command(capsys, "rm", *options, "a")[0] != 0
     assert os.listdir(f"{root}/repositories") == []
+
+
+def test_the_settings_count_without_a_server(root, tmp_path, capsys):
+    """Policies and times of the file, as the server that reads it would have it."""
+    store = FilesystemStore(root)
+    image(store, "a", b"kept", tags=("v1", "old"))
+    gone = image(store, "a", b"dead", tags=())
+    store.close()
+    path = tmp_path / "registry.toml"
+    path.write_text(
+        f'[storage]\nroot = "{root}"\n[gc]\ngrace = 0\nundelete = 0\n'
+        '[[policies]]\nrepositories = "a"\n[[policies.keep]]\ntags = ["v*"]\n'
+    )
+    for more in (("--dry-run",), ()):
+        status, out, _err = command(capsys, "gc", "--config", str(path), *more)
+        assert status == 0
+        assert "tag a:old" in out
+        assert "no rule keeps it" in out
+        assert f"a@{gone}" in out
+    store = FilesystemStore(root)
+    assert store.tags.names("a") == ["v1"]
+    store.close()
 
 
 def test_the_command_line_refuses_what_it_cannot_do(root, tmp_path, capsys):
