@@ -2,7 +2,8 @@
 Why something is here or gone, and bringing it back.
 
 Invariants: what is brought back is verified and comes with everything it refers to and everything that
-referred to it, as far as the same collection took that; its grace period starts anew.
+referred to it, as far as the same collection took that, and with the tags that a policy took from it, unless
+they stand for something else by now; its grace period and the age of its tags start anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from oci_image.digest import Digest
 from ...errors import RegistryError
 from ..gc_log import Record
 from ..policies import Policy
+from ..store.base import ConditionFailed, TagCondition
 from ..store.indexed import IndexedStore
 from ..store.records import decode_record
 from ..store.references import read_references
@@ -97,19 +99,38 @@ def undelete(store: IndexedStore, digest: Digest) -> list[str]:
         for record in store.deletions.of_digest(digest)
         if record.state == "kept" and store.trash.has(record)
     ]
-    if not records:
-        raise RegistryError(
-            f"{digest} is not in the trash",
-            hint="it was never collected, was brought back already, or the time for that is over",
-        )
     done: list[str] = []
     named = [record for record in records if record.deletion.kind != "content"]
     for record in named:
         _restore(store, record, done)
-    if not named:
+    if records and not named:
         _restore_content(store, records[0])
         done.append(f"content {digest}")
+    _restore_tags(store, digest, done)
+    if not done:
+        raise RegistryError(
+            f"{digest} is not in the trash",
+            hint="it was never collected, was brought back already, or the time for that is over",
+        )
     return done
+
+
+def _restore_tags(store: IndexedStore, digest: Digest, done: list[str]) -> None:
+    """The tags that policies took from the manifest, where it is here and nothing else has the name."""
+    unless_taken = TagCondition(none_match=frozenset({"*"}))
+    for record in store.deletions.of_digest(digest):
+        item = record.deletion
+        if item.kind != "tag" or record.state != "removed":
+            continue
+        manifest = store.manifests.get(item.repository, digest)
+        if manifest is None:
+            continue
+        try:
+            store.manifests.put(item.repository, manifest, [item.tag], unless_taken)
+        except ConditionFailed:
+            continue
+        store.deletions.set_state([record.number], "restored")
+        done.append(f"{item.repository}: tag {item.tag} {digest}")
 
 
 def _restore(store: IndexedStore, record: Record, done: list[str]) -> None:

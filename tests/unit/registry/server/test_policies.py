@@ -11,9 +11,11 @@ import pytest
 
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
-from registry.errors import InvalidConfiguration
+from registry.errors import InvalidConfiguration, RegistryError
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
+from registry.server.housekeeping.gc import Collector
+from registry.server.housekeeping.gc_questions import undelete
 from registry.server.housekeeping.retention import remove_expired
 from registry.server.policies import KeepRule, Policy, policy_of
 from registry.server.quota import usage
@@ -247,6 +249,28 @@ def test_rules_keep_what_was_perhaps_pulled(tmp_path, wall):
     again.manifests.touch("a", Digest.of(b"a2"))
     assert remaining(again, policy) == ["a2"]
     again.close()
+
+
+@pytest.mark.parametrize("is_collected", [False, True])
+def test_tags_that_went_can_come_back(store, wall, is_collected):
+    """With their manifest, or where it still is; a name that stands for something else by now does not."""
+    digest = put(store, "a", "first", b"{}")
+    put(store, "a", "second", b"{}")
+    put(store, "b", "first", b"{}")
+    wall.now += 100
+    policy = Policy(repositories="a", max_age=60)
+    assert remaining(store, policy) == []
+    if is_collected:
+        Collector(store, grace=10, undelete=1000).collect()
+        assert store.manifests.get("a", digest) is None
+    other = put(store, "a", "second", b"[]")
+    assert undelete(store, digest)[-1] == f"a: tag first {digest}"
+    assert [store.tags.get("a", tag) for tag in ("first", "second")] == [digest, other]
+    assert remaining(store, policy) == ["first", "second"]
+    with pytest.raises(RegistryError, match="not in the trash"):
+        undelete(store, digest)
+    wall.now += 100
+    assert remaining(store, policy) == []
 
 
 @pytest.mark.parametrize("lost", ["the index", "the machine", "nothing"])
