@@ -21,6 +21,7 @@ from .belongings import Belongings
 from .config import RegistryConfig
 from .connections import Runner
 from .mirror.upstream import OpenUpstream
+from .quota import check_policies_of_memory
 from .state import STATE, ServerState
 from .store.base import RegistryStore
 
@@ -38,6 +39,8 @@ def verify(config: RegistryConfig) -> None:
         InvalidConfiguration: the server could not start with these settings.
     """
     open_access(config)
+    if not config.root:
+        check_policies_of_memory(config.policies)
     if config.tls is not None:
         from . import tls
 

@@ -32,7 +32,18 @@ def check_store(store: RegistryStore, policies: Sequence[Policy]) -> None:
     Raises:
         InvalidConfiguration: one of them has a quota or lets tags go.
     """
-    if any(p.quota or p.has_retention for p in policies) and not _is_directory(store):
+    if not _is_directory(store):
+        check_policies_of_memory(policies)
+
+
+def check_policies_of_memory(policies: Sequence[Policy]) -> None:
+    """
+    The same before there is a store.
+
+    Raises:
+        InvalidConfiguration: one of them has a quota or lets tags go.
+    """
+    if any(p.quota or p.has_retention for p in policies):
         raise InvalidConfiguration(
             "quotas and retention need content that outlives the server",
             hint="choose a root, or leave them out of the policies",

@@ -17,6 +17,7 @@ from registry.server.embedded import Registry
 from registry.server.housekeeping.gc import Collector
 from registry.server.housekeeping.gc_questions import undelete
 from registry.server.housekeeping.retention import remove_expired
+from registry.server.listening import verify
 from registry.server.policies import KeepRule, Policy, policy_of
 from registry.server.quota import usage
 from registry.server.store.base import StoredManifest
@@ -463,9 +464,11 @@ def test_impossible_policies_are_refused(settings):
 
 
 def test_policies_that_need_lasting_content_are_refused_for_memory():
-    """Rather than ignored."""
-    registry = Registry(RegistryConfig(port=0, policies=(QUOTA,)))
-    with pytest.raises(InvalidConfiguration, match="outlives"), registry:
+    """Rather than ignored, and before the server starts."""
+    config = RegistryConfig(port=0, policies=(QUOTA,))
+    with pytest.raises(InvalidConfiguration, match="outlives"):
+        verify(config)
+    with pytest.raises(InvalidConfiguration, match="outlives"), Registry(config):
         pass
 
 
