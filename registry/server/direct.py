@@ -46,7 +46,7 @@ class DirectBody(asyncio.BufferedProtocol):
         self._full: deque[memoryview] = deque()
         self._paused = self._dropping = self._lost = False
         self._waiter: asyncio.Future[None] | None = None
-        self.is_single = count == 1
+        self.count = count
         transport.set_protocol(self)
 
     # What the transport calls.

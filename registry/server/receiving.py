@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from functools import partial
 
 from aiohttp import StreamReader, web
 
@@ -18,8 +18,10 @@ from ..protocol.errors import ErrorCode
 from .direct import DirectBody, take_over
 from .state import ServerState
 from .store.base import Upload
+from .writing import BlockWriter
 
 _BATCH = 1024 * 1024
+_BATCHES = 3  # one is filled, one is written, and one makes up for a thread that had to wait
 _SMALL_BATCH = 128 * 1024  # when many uploads run: together they would need much memory
 _FEW_UPLOADS = 16
 _SLOWEST = 1024  # bytes per second, in the mean over the time of patience
@@ -119,7 +121,7 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
     """
     Append the body of a request to an upload; what came before an interruption is kept.
 
-    One batch is written while the next one is received, unless many uploads run: then each holds one batch.
+    Batches are written while the next ones are received, unless many uploads run: then each holds one batch.
 
     Args:
         request: whose body is read.
@@ -138,7 +140,7 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
     few = len(state.busy_uploads) <= _FEW_UPLOADS
     parts: list[bytes] = []
     if limit is None or (request.content_length or 0) <= limit:
-        batch, count = (_BATCH, 2) if few else (_SMALL_BATCH, 1)
+        batch, count = (_BATCH, _BATCHES) if few else (_SMALL_BATCH, 1)
         parts, direct = take_over(request, batch=batch, count=count)
         if direct is not None:
             return await _receive_directly(direct, parts, upload, state)
@@ -147,39 +149,23 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
 
 async def _receive_directly(body: DirectBody, parts: list[bytes], upload: Upload, state: ServerState) -> int:
     pace = _Pace(state.config.stall_seconds)
+    writer = BlockWriter(upload, state)
     total = sum(map(len, parts)) + body.left
-    pending: asyncio.Future[None] | None = None
-
-    def write(block: memoryview) -> None:
-        upload.write([*parts, block])
-        parts.clear()
-
     try:
         while block := await pace.block(body):
-            if pending is not None:
-                await pending
-            pending = asyncio.ensure_future(_lend(body, block, state.in_thread(write, block)))
-            if body.is_single:
-                await pending
+            whole: list[bytes | memoryview] = [*parts, block]
+            parts = []
+            await writer.put(whole, ahead=body.count - 1, release=partial(body.give, block))
     finally:
-        rest = body.rest()
-        if pending is not None:
-            await pending
-        if parts or rest:
-            await state.in_thread(upload.write, [*parts, *rest])
+        await writer.finish([*parts, *body.rest()])
     return total
-
-
-async def _lend(body: DirectBody, block: memoryview, use: Awaitable[None]) -> None:
-    await use
-    body.give(block)
 
 
 async def _receive(
     request: web.Request, parts: list[bytes], upload: Upload, state: ServerState, limit: int | None
 ) -> int:
     pace = _Pace(state.config.stall_seconds)
-    pending: asyncio.Task[None] | None = None
+    writer = BlockWriter(upload, state)
     batched = total = sum(map(len, parts))
     try:
         while chunk := await pace.chunk(request.content):
@@ -190,15 +176,8 @@ async def _receive(
                 break
             few = len(state.busy_uploads) <= _FEW_UPLOADS
             if batched >= (_BATCH if few else _SMALL_BATCH):
-                if pending is not None:
-                    await pending
-                pending = asyncio.ensure_future(state.in_thread(upload.write, parts))
-                parts, batched = [], 0
-                if not few:
-                    await pending
+                whole, parts, batched = parts, [], 0
+                await writer.put(whole, ahead=_BATCHES - 2 if few else 0)
     finally:
-        if pending is not None:
-            await pending
-        if parts:
-            await state.in_thread(upload.write, parts)
+        await writer.finish(parts)
     return total
