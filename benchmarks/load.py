@@ -14,13 +14,14 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 Address = tuple[str, int]
+Chunks = Iterator[list[bytes | memoryview]]
 _DROP = 1 << 20
 _SECONDS = 600
 
@@ -103,6 +104,17 @@ class Connection:
             self._socket.sendfile(source, offset, count)
         if tail:
             self._socket.sendall(tail)
+        return self._answer(method, expect)
+
+    def send_chunks(
+        self, method: str, path: str, chunks: Chunks, *, headers: dict[str, str], expect: int
+    ) -> Answer:
+        """Send lists of buffers, framing included, as the body of a request."""
+        self._socket.sendall(head_of(method, path, self.address, headers))
+        for buffers in chunks:
+            sent = self._socket.sendmsg(buffers)
+            if sent < sum(map(len, buffers)):
+                self._socket.sendall(b"".join(buffers)[sent:])
         return self._answer(method, expect)
 
     def drop(self, path: str) -> int:

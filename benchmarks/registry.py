@@ -27,11 +27,12 @@ import crowds
 import load
 import machine
 import measuring
+import streams
 import workspace
 from servers import Server, available
 
 MIB = 1 << 20
-ALL = "start,push,pull,tls,requests,catalog,crowd,uploads"
+ALL = "start,push,pull,verified,tls,requests,catalog,crowd,uploads"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -51,6 +52,7 @@ class Figures:
 
 
 Rows = Iterator[tuple[str, bool, Callable[[Server, int], Figures]]]
+Push = Callable[[load.Address, str, load.Blob], object]
 
 
 class Payload:
@@ -113,25 +115,35 @@ class Benchmark:
         yield "start to first answer (memory: when idle)", False, start
 
     def pushes(self) -> Rows:
-        """Whole blobs, in one request and in chunks."""
-        for chunk, form in ((0, "one PUT"), (64 * MIB, "PATCH of 64 MiB"), (8 * MIB, "PATCH of 8 MiB")):
+        """Whole blobs: in one request, without a length, and in pieces."""
+        pushes: dict[str, Push] = {
+            "one PUT": load.push_blob,
+            "one PATCH in chunks (as docker)": streams.push_chunked,
+            "PATCH of 64 MiB": partial(load.push_blob, chunk=64 * MIB),
+            "PATCH of 8 MiB": partial(load.push_blob, chunk=8 * MIB),
+        }
+        for place, (form, send) in enumerate(pushes.items()):
             for connections in (1, 8):
 
                 def push(
-                    server: Server, number: int, chunk: int = chunk, count: int = connections
+                    server: Server,
+                    number: int,
+                    place: int = place,
+                    send: Push = send,
+                    count: int = connections,
                 ) -> Figures:
-                    return self._push(server, f"{chunk}-{count}-{number}", count, chunk)
+                    return self._push(server, f"{place}-{count}-{number}", count, send)
 
                 yield f"push {self._amount()}, {form}, {_connections(connections)}", True, push
 
     def _amount(self) -> str:
         return f"{self.payload.size // MIB:,} MiB"
 
-    def _push(self, server: Server, name: str, connections: int, chunk: int) -> Figures:
+    def _push(self, server: Server, name: str, connections: int, send: Push) -> Figures:
         size = self.payload.size // connections
         names = [f"{name}-{number}" for number in range(connections)]
         blobs = {one: self.payload.blob(size, one) for one in names}
-        pushes = [partial(load.push_blob, server.address, f"push/{one}", blobs[one], chunk) for one in names]
+        pushes = [partial(send, server.address, f"push/{one}", blobs[one]) for one in names]
         with figures(server) as finish:
             started = time.perf_counter()
             load.together(pushes)
@@ -139,12 +151,20 @@ class Benchmark:
             return finish(rate, f"{rate:,.0f} MB/s")
 
     def pulls(self) -> Rows:
-        """One blob, by one and by several clients, each of which takes all of it."""
+        """One blob, verified when it was pushed; each of one or several clients takes all of it."""
+        yield from self._pulls("", {})
+
+    def verified(self) -> Rows:
+        """The same while ours verifies every byte that it sends; the peer never does."""
+        yield from self._pulls(", verified while sent", {"PYBUILD_REGISTRY_STORAGE_VERIFY_WINDOW": "0"})
+
+    def _pulls(self, how: str, settings: dict[str, str]) -> Rows:
         blob = self.payload.blob(self.payload.size, "pulled")
         for connections in (1, 8):
 
             def pull(server: Server, number: int, count: int = connections) -> Figures:
                 if number == 0 and count == 1:
+                    server.restart(settings=settings)
                     load.push_blob(server.address, "pulled", blob)
                 with figures(server) as finish:
                     started = time.perf_counter()
@@ -152,7 +172,7 @@ class Benchmark:
                     rate = count * blob.size / 1e6 / (time.perf_counter() - started)
                     return finish(rate, f"{rate:,.0f} MB/s")
 
-            yield f"pull {self._amount()}, {_connections(connections)}", True, pull
+            yield f"pull {self._amount()}{how}, {_connections(connections)}", True, pull
 
     def encrypted(self) -> Rows:
         """The same over TLS; the client, which decrypts, takes as much processor time as a server."""
@@ -377,6 +397,7 @@ def main() -> None:
             "start": benchmark.starts,
             "push": benchmark.pushes,
             "pull": benchmark.pulls,
+            "verified": benchmark.verified,
             "tls": benchmark.encrypted,
             "requests": benchmark.requests,
             "catalog": benchmark.catalog,

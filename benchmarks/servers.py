@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,8 +69,8 @@ class Server:
         """Where its content is."""
         return self.folder / self.name
 
-    def start(self, *, tls: bool = False) -> float:
-        """Start it; the seconds until the first answer."""
+    def start(self, *, tls: bool = False, settings: Mapping[str, str] | None = None) -> float:
+        """Start it, ours with some variables in its environment; the seconds until the first answer."""
         root = self.root
         root.mkdir(parents=True, exist_ok=True)
         pair = self._certificate() if tls else ()
@@ -78,12 +79,12 @@ class Server:
             command = contenders.own_command(self.installed, self.python)
             command += ["registry", "--listen", self.host, "--root", str(root)]
             command += ["--tls-cert", str(pair[0]), "--tls-key", str(pair[1])] if pair else []
-            env = contenders.own_environment(self.installed)
+            env = {**contenders.own_environment(self.installed), **(settings or {})}
         else:
-            settings = self.folder / f"{self.name}.yml"
+            written = self.folder / f"{self.name}.yml"
             secret = f", tls: {{certificate: {pair[0]}, key: {pair[1]}}}" if pair else ""
-            settings.write_text(_CONFIGURATION.format(root=root, port=self.port, tls=secret))
-            command = ["docker-registry", "serve", str(settings)]
+            written.write_text(_CONFIGURATION.format(root=root, port=self.port, tls=secret))
+            command = ["docker-registry", "serve", str(written)]
         started = time.perf_counter()
         with (self.folder / f"{self.name}.log").open("wb") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
@@ -131,10 +132,10 @@ class Server:
         self.halt()
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def restart(self, *, tls: bool = False) -> float:
+    def restart(self, *, tls: bool = False, settings: Mapping[str, str] | None = None) -> float:
         """Start again with nothing; the seconds until the first answer."""
         self.stop()
-        return self.start(tls=tls)
+        return self.start(tls=tls, settings=settings)
 
 
 def available(names: list[str], folder: Path, installed: Path, python: str) -> list[Server]:
