@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -31,6 +32,7 @@ from .tokenrequests import TokenRequest, read_token_request
 
 _PATH = "/token"
 _REMEMBER_LIMIT = 4096
+_REMEMBER_SECONDS = 60.0  # of tokens of others, whose keys may be withdrawn before the tokens end
 
 
 class TokenIssuer:
@@ -101,6 +103,7 @@ class TokenIssuer:
             if self._external is None:
                 raise
             vouched = await self._external.verify(token)
+            vouched = replace(vouched, expires_at=min(vouched.expires_at, now + _REMEMBER_SECONDS))
         if len(self._known) >= _REMEMBER_LIMIT:
             self._known.clear()
         self._known[token] = vouched

@@ -63,6 +63,10 @@ def _ask_for_certificates(context: ssl.SSLContext, files: TlsFiles) -> None:
     except OSError as problem:
         raise InvalidConfiguration(f"cannot read {files.client_ca}: {problem.strerror}") from problem
     context.verify_mode = ssl.CERT_REQUIRED if files.client_required else ssl.CERT_OPTIONAL
+    # A session that is resumed brings its certificate along, and nobody verifies it again: the clients of an
+    # authority that was removed would go on for ever.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
 
 
 class ReloadedContext:

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import os
+import socket
 import ssl
 
 import aiohttp
@@ -190,3 +191,35 @@ async def test_a_new_certificate_is_used_without_a_restart(tmp_path, authority):
         assert await served_certificate(url) != before
         with pytest.raises(aiohttp.ClientError):
             await status(url, client)
+
+
+def resume(url, context, session=None):
+    """The first line of an answer, and a session that the next connection may go on with."""
+    host, _, port = url.partition("://")[2].rpartition(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=10) as connection,
+        context.wrap_socket(connection, session=session) as secured,
+    ):
+        secured.sendall(b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n")
+        return secured.recv(1000).partition(b"\r\n")[0], secured.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_removed_authority_ends_sessions(tmp_path, authority, version):
+    """Nobody gets in by a session that began before."""
+    files = tls.self_signed(["localhost"], str(tmp_path))
+    files = TlsFiles(
+        certificate=files.certificate, key=files.key, client_ca=authority.path, client_required=True
+    )
+    client = authority.client("ann")
+    client.minimum_version = client.maximum_version = version
+    async with listening(RegistryConfig(port=0, tls=files, drain_seconds=0), MemoryStore()) as url:
+        line, session = await asyncio.to_thread(resume, url, client)
+        assert line == b"HTTP/1.1 200 OK"
+        os.replace(Authority(tmp_path, "next").path, authority.path)
+        await asyncio.sleep(2)
+        try:
+            line, _ = await asyncio.to_thread(resume, url, client, session)
+        except OSError:
+            line = b""
+        assert line == b""

@@ -9,14 +9,16 @@ import aiohttp
 import jwt
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from registry.errors import InvalidConfiguration
+from registry.errors import InvalidConfiguration, Unauthorized
 from registry.server.app import create_app
 from registry.server.config import ExternalIssuer, RegistryConfig, TokenAuth
 from registry.server.external import ExternalTokens
-from registry.server.rights import Rule
+from registry.server.issuer import TokenIssuer
+from registry.server.rights import Rights, Rule
 from registry.server.store.memory import MemoryStore
 
 ISSUER = "https://ci.example"
@@ -131,6 +133,25 @@ async def test_bad_tokens_are_refused(client, jwks, make):
     answer = await client.get("/v2/", headers={"Authorization": f"Bearer {make(jwks)}"})
     assert answer.status == 401
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+
+async def test_a_key_that_was_withdrawn_ends_its_tokens(jwks):
+    """Within a minute, and not only when they would end by themselves."""
+    now = [time.time()]
+    config = TokenAuth(issuers=(external(jwks),))
+    issuer = TokenIssuer(config, Rights(()), clock=lambda: now[0])
+    request = make_mocked_request(
+        "GET", "/v2/", headers={"Authorization": f"Bearer {signed(exp=int(now[0]) + 36000)}"}
+    )
+    assert (await issuer(request, ())).name == "ci"
+    withdraw(jwks, "ES256")
+    now[0] += 61
+    with pytest.raises(Unauthorized, match="unknown key"):
+        await issuer(request, ())
+
+
+def withdraw(jwks, name):
+    jwks.write_text(json.dumps({"keys": [public(other, other) for other in KEYS if other != name]}))
 
 
 async def test_an_issuer_may_decide_itself(aiohttp_client, jwks):
