@@ -1,6 +1,7 @@
 """The recipes of the guide: what is shown there works."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -46,6 +47,22 @@ def test_the_unit_starts_what_there_is(tmp_path):
     assert "KillMode=mixed" in unit
 
 
+def test_the_unit_is_known_to_systemd(tmp_path):
+    """Where systemd is there: every line of it means something, and little is left open."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not here")
+    (unit,) = blocks("ini")
+    path = tmp_path / "registry.service"
+    path.write_text(unit.replace("/opt/pybuild/bin/pybuild", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-200:]
+
+
 def test_the_container_can_be_built(tmp_path):
     """Its Dockerfile has no problem that our own checks know, and its variables are settings."""
     (text,) = blocks("dockerfile")
@@ -56,3 +73,7 @@ def test_the_container_can_be_built(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     variables = dict(re.findall(r"(PYBUILD_REGISTRY_\w+)=(\S+)", text))
     assert load(environment=variables).port == 5000
+    # A volume gets the owner that the directory has in the image; otherwise it is root's.
+    user = re.search(r"^USER (\d+)$", text, re.MULTILINE)[1]
+    root = load(environment=variables).root
+    assert f"mkdir {root} && chown {user}:{user} {root}\n" in text[: text.index("VOLUME")]
