@@ -1,13 +1,16 @@
 """A stock dockerd and its command line."""
 
+import base64
 import json
 import os
 
+import bcrypt
 import pytest
 
+from registry.protocol import tokens
 from tests.e2e.clients import Docker
 from tests.e2e.registry_outside.images import SECRET, USER, V2S2, archive, assert_whole
-from tests.e2e.support import missing
+from tests.e2e.support import missing, start_registry
 
 pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("outside-docker")]
 
@@ -61,4 +64,35 @@ def test_docker_logs_in(docker, guarded, home):
     docker("rmi", name)
     docker("pull", name)
     docker("logout", guarded.name)
+    assert docker("pull", name, check=False).returncode != 0
+
+
+@pytest.fixture
+def refreshing(home):
+    """Our registry, which gives out tokens, and refresh tokens in place of passwords."""
+    key = home / "signing.pem"
+    key.write_bytes(tokens.key_pem(tokens.generate_key()))
+    users = home / "users"
+    users.write_text(f"{USER}:{bcrypt.hashpw(SECRET.encode(), bcrypt.gensalt(4)).decode()}\n")
+    settings = home / "refreshing.toml"
+    settings.write_text(f'[auth]\nhtpasswd = "{users}"\nkey = "{key}"\nrefresh_lifetime = 3600\n')
+    registry = start_registry(home / "refreshing", "--config", settings)
+    yield registry
+    registry.stop()
+    registry.process.stderr.close()
+
+
+def test_docker_keeps_no_password(docker, refreshing, home):
+    """After a login it has a token that opens nothing by itself, and works with that."""
+    import_image(docker, home, "kept")
+    name = f"{refreshing.name}/docker/kept:1"
+    docker("tag", "kept", name)
+    docker("login", "-u", USER, "--password-stdin", refreshing.name, input=SECRET)
+    entry = json.loads((docker.folder / "config" / "config.json").read_text())["auths"][refreshing.name]
+    assert base64.b64decode(entry["auth"]).decode() == f"{USER}:"
+    assert entry["identitytoken"].startswith("eyJ")
+    docker("push", name)
+    docker("rmi", name)
+    docker("pull", name)
+    docker("logout", refreshing.name)
     assert docker("pull", name, check=False).returncode != 0
