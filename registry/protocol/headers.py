@@ -20,6 +20,7 @@ UPLOAD_HEADER = "Docker-Upload-UUID"
 SUBJECT_HEADER = "OCI-Subject"
 TAG_HEADER = "OCI-Tag"
 FILTERS_HEADER = "OCI-Filters-Applied"
+NAMESPACE_HEADER = "OCI-Namespace"
 
 RANGES_LIMIT = 32
 """A request for more ranges than this is answered with the whole content (RFC 9110 section 14.2)."""

@@ -15,3 +15,6 @@ CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
 """Set for a request that is traced: the identifier of its trace."""
+
+NAMESPACE: web.RequestKey[str] = web.RequestKey("namespace", str)
+"""Set where ``ns=`` says whose content is meant."""

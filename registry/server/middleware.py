@@ -20,6 +20,7 @@ from ..protocol import errors as protocol_errors
 from ..protocol import headers
 from ..protocol.errors import ErrorCode
 from . import accesslog
+from .marks import NAMESPACE
 from .state import STATE
 from .store.base import ConditionFailed
 from .warnings import add_warnings
@@ -129,9 +130,11 @@ async def add_headers(request: web.BaseRequest, response: web.StreamResponse) ->
 
 
 def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Name the protocol, keep browsers from guessing types, and warn users."""
+    """Name the protocol and whose content it is, keep browsers from guessing types, and warn users."""
     add_warnings(request, response)
     name_protocol(response)
+    if (namespace := request.get(NAMESPACE)) is not None:
+        response.headers[headers.NAMESPACE_HEADER] = namespace
 
 
 def name_protocol(response: web.StreamResponse) -> None:

@@ -17,6 +17,7 @@ from ...errors import ApiError
 from ...protocol.errors import ErrorCode
 from ...protocol.routes import Resource, Route
 from .. import forwarded
+from ..marks import NAMESPACE
 from ..requests import check_repository
 from ..state import ServerState
 from .names import Names, Place, is_allowed, place_of
@@ -99,6 +100,7 @@ class Errands:
             mirror = self._names.of_space(space)
             if mirror is None:
                 return _refused(route, f"{space[:100]} is not mirrored here")
+            request[NAMESPACE] = space
             return self._errand(mirror, name, route)
         prefixed = self._names.of_prefix(name)
         if prefixed is not None:

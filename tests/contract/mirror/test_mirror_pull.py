@@ -56,6 +56,25 @@ async def test_forms_of_names(start, far, path, query):
     assert kept == {"repositories": ["docker.io/library/app"]}
 
 
+async def test_the_answer_says_whose_content_it_is(start, far):
+    """As `ns=` asked for, on every kind of answer; not where nobody asked."""
+    digest = far.image("library/app", "1", b"layer")
+    client = await start(default=True)
+    for path, status in (
+        ("manifests/1", 200),
+        (f"manifests/{digest}", 200),
+        (f"blobs/{digest_of(b'layer')}", 200),
+        (f"blobs/{digest_of(b'layer')}", 200),
+        ("tags/list", 200),
+        ("manifests/none", 404),
+    ):
+        answer = await client.get(f"/v2/library/app/{path}?ns=docker.io")
+        await answer.read()
+        assert (answer.status, answer.headers.get("OCI-Namespace")) == (status, "docker.io")
+    for path in ("library/app/manifests/1", "docker.io/library/app/manifests/1", "x/manifests/1?ns=quay.io"):
+        assert "OCI-Namespace" not in (await client.get(f"/v2/{path}")).headers
+
+
 async def test_ns_of_others(start, far):
     """A registry that is not mirrored is not here, whatever the name; our own name is no mirror's."""
     far.image("library/app", "1")
