@@ -73,7 +73,7 @@ class Builder:
             self._make(target, directory=directory)
             place = paths.open_in_root(self.root, target)
         found = os.fstat(place)
-        if found.st_dev == self._proc_device and target not in self.plan["proc_targets"]:
+        if found.st_dev == self._proc_device and target not in self.plan["fixed_targets"]:
             raise SetupProblem(f"mount on {target}", errno.EPERM, "the target lies inside /proc")
         if stat.S_ISDIR(found.st_mode) != directory:
             number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.ENOTDIR
@@ -104,7 +104,7 @@ class Builder:
     def proc_mount(self, mount: dict[str, Any]) -> None:
         """Mount the process file system of this pid namespace."""
         self.proc = filesystem("proc", [], QUIET)
-        self._attach_fixed(self.proc, mount["target"])
+        self.attach_fixed(self.proc, mount["target"])
         self._proc_device = os.fstat(self.proc).st_dev
 
     def sysfs(self, mount: dict[str, Any]) -> None:
@@ -118,23 +118,23 @@ class Builder:
                 raise
             fd = sc.open_tree(sc.AT_FDCWD, "/sys", sc.OPEN_TREE_CLONE | sc.AT_RECURSIVE)
             sc.mount_setattr(fd, attributes, recursive=True)
-        self._attach_fixed(fd, mount["target"])
+        self.attach_fixed(fd, mount["target"])
 
     def cgroup(self, mount: dict[str, Any]) -> None:
         """Show the sandbox its own control groups, read-only."""
         if mount["unified"]:
             with suppress(SetupProblem):
                 fd = filesystem("cgroup2", [], QUIET | sc.MOUNT_ATTR_RDONLY)
-                self._attach_fixed(fd, mount["target"])
+                self.attach_fixed(fd, mount["target"])
             return
         place = filesystem("tmpfs", [("mode", "0755")], QUIET)
         for name, _ in mount["binds"]:
             os.mkdir(name, 0o755, dir_fd=place)
-        self._attach_fixed(place, mount["target"])
+        self.attach_fixed(place, mount["target"])
         for name, source in mount["binds"]:
             fd = sc.open_tree(sc.AT_FDCWD, source, sc.OPEN_TREE_CLONE)
             sc.mount_setattr(fd, QUIET | sc.MOUNT_ATTR_RDONLY)
-            self._attach_fixed(fd, f"{mount['target']}/{name}")
+            self.attach_fixed(fd, f"{mount['target']}/{name}")
         sc.mount_setattr(place, sc.MOUNT_ATTR_RDONLY)
 
     def devices(self, mount: dict[str, Any]) -> None:
@@ -149,20 +149,20 @@ class Builder:
             os.symlink(link, name, dir_fd=dev)
         for name in ("pts", "shm", "mqueue"):
             os.mkdir(name, 0o755, dir_fd=dev)
-        self._attach_fixed(dev, target)
+        self.attach_fixed(dev, target)
         for name, major, minor in _NODES:
             os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=dev))
-            self._attach_fixed(self._node(name, major, minor), f"{target}/{name}", directory=False)
+            self.attach_fixed(self._node(name, major, minor), f"{target}/{name}", directory=False)
         if every:
             self._host_devices(dev)
         options = [("ptmxmode", "0666"), ("mode", "0620")]
         # Group 5 is tty by convention; with a single mapped id the kernel would refuse to name it.
         options += [] if self.plan["single_id"] else [("gid", "5")]
         self.pts = filesystem("devpts", options, sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NOEXEC)
-        self._attach_fixed(self.pts, f"{target}/pts")
+        self.attach_fixed(self.pts, f"{target}/pts")
         shm = filesystem("tmpfs", [("mode", "1777"), ("size", str(mount["shm_size"]))], QUIET)
-        self._attach_fixed(shm, f"{target}/shm")
-        self._attach_fixed(filesystem("mqueue", [], QUIET), f"{target}/mqueue")
+        self.attach_fixed(shm, f"{target}/shm")
+        self.attach_fixed(filesystem("mqueue", [], QUIET), f"{target}/mqueue")
 
     def _node(self, name: str, major: int, minor: int) -> int:
         if not self.plan["userns"]:
@@ -182,7 +182,8 @@ class Builder:
                 with suppress(FileExistsError, PermissionError):
                     os.mknod(entry, found.st_mode, found.st_rdev, dir_fd=dev)
 
-    def _attach_fixed(self, fd: int, target: str, *, directory: bool = True) -> None:
+    def attach_fixed(self, fd: int, target: str, *, directory: bool = True) -> None:
+        """Move a mount that every sandbox has onto its place, which is made when it is missing."""
         try:
             place = paths.open_in_root(self.root, target)
         except FileNotFoundError:

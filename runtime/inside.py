@@ -1,8 +1,8 @@
 """
 The child's way from a fresh process in new namespaces to the user's program.
 
-Privilege at each phase: `_join` and `_mount` hold every capability and still see the host's files; after
-`_pivot` only the sandbox's files exist; `privileges.drop` gives up user, capabilities and system calls;
+Privilege at each phase: `wait`, `_join` and `_mount` hold every capability and still see the host's files;
+after `_pivot` only the sandbox's files exist; `privileges.drop` gives up user, capabilities and system calls;
 then execve. The process never returns to its caller: it ends in execve or in `os._exit`. Standard library
 only, nothing is imported after the pivot. See namespaces(7), pivot_root(2).
 """
@@ -18,41 +18,67 @@ from typing import Any
 
 from . import accounts, netlink, paths, privileges, program, terminal
 from . import syscalls as sc
-from .filesystems import Builder
-from .rootmount import Root, Scratch, SetupProblem, operation
+from .ground import Ground
+from .rootmount import Root, SetupProblem, operation
+
+MAX_FDS = 6
+_READY = b"ready"
 
 
-class Given:
-    """What the helper process hands to a child."""
+class Surety:
+    """What every child of a helper gets from it, whatever it will run."""
 
-    __slots__ = ("cgroup", "guard", "host_netlink", "own", "plan", "stdio", "step", "unshare")
+    __slots__ = ("guard", "host_netlink", "own")
 
-    def __init__(
-        self,
-        *,
-        step: socket.socket,
-        plan: int,
-        stdio: tuple[int, int, int],
-        guard: int,
-        own: tuple[int, int],
-        host_netlink: socket.socket | None,
-    ) -> None:
-        self.step = step
-        self.plan = plan
-        self.stdio = stdio
+    def __init__(self, guard: int, own: tuple[int, int], host_netlink: socket.socket | None) -> None:
         self.guard = guard
         self.own = own
         self.host_netlink = host_netlink
+
+
+class Given:
+    """What the helper process hands to a child for one sandbox."""
+
+    __slots__ = ("cgroup", "plan", "stdio", "step", "surety", "unshare")
+
+    def __init__(self, surety: Surety, step: socket.socket, plan: int, stdio: tuple[int, int, int]) -> None:
+        self.surety = surety
+        self.step = step
+        self.plan = plan
+        self.stdio = stdio
         # Set where clone3 is missing and the child has to do these itself.
         self.unshare = 0
         self.cgroup = -1
 
 
-def run(given: Given) -> None:
-    """Become the program of the plan; report why not and exit otherwise."""
+def wait(surety: Surety, orders: socket.socket, needs: dict[str, Any]) -> None:
+    """
+    Prepare for a sandbox that is not known yet, wait for it, and run it; or exit when there is none.
+
+    The helper is told on `orders` that this child is ready, and sends it the descriptors of a sandbox there.
+    """
+    try:
+        privileges.die_with_parent()
+        if _is_over(surety.guard):
+            os._exit(125)
+        _join(needs["cgroup_procs"])
+        ground = Ground(needs)
+        ground.lay_ahead()
+        orders.send(_READY, socket.MSG_NOSIGNAL)
+        _, fds, _, _ = socket.recv_fds(orders, len(_READY), MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    except BaseException:  # noqa: BLE001 - a forked process must never run its caller's code
+        # The helper makes the next child as ever, and that one says what is wrong.
+        os._exit(125)
+    if not fds:
+        os._exit(0)
+    run(Given(surety, socket.socket(fileno=fds[0]), fds[1], (fds[2], fds[3], fds[4])), ground)
+
+
+def run(given: Given, ground: Ground | None = None) -> None:
+    """Become the program of the plan, on a ground that may be there; report why not and exit otherwise."""
     code = 125
     try:
-        _become_program(given)
+        _become_program(given, ground)
     except SetupProblem as problem:
         _tell(given.step, {"failed": problem.operation, "errno": problem.number, "detail": problem.detail})
     except accounts.AccountUnknown as problem:
@@ -76,15 +102,17 @@ def _tell(step: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = (
             step.send(raw, socket.MSG_NOSIGNAL)
 
 
-def _become_program(given: Given) -> None:
+def _become_program(given: Given, ground: Ground | None) -> None:
     privileges.die_with_parent()
-    if _is_over(given.guard):
+    if _is_over(given.surety.guard):
         os._exit(125)
     with open(given.plan, "rb") as file:
         file.seek(0)
         plan = json.load(file)
-    _join(plan, given)
-    account = _mount(plan, given)
+    if ground is None:
+        _join(plan["cgroup_procs"], given.cgroup, given.unshare)
+        ground = Ground(plan)
+    account = _mount(plan, given, ground)
     os.chdir("/")
     _enter(plan)
     _stdio(plan, given)
@@ -93,7 +121,7 @@ def _become_program(given: Given) -> None:
     if not env.get("HOME"):
         env["HOME"] = account.home
     sc.close_range_on_exec(3)
-    program.execute(plan["argv"], env, given.own)
+    program.execute(plan["argv"], env, given.surety.own)
 
 
 def _is_over(guard: int) -> bool:
@@ -103,44 +131,45 @@ def _is_over(guard: int) -> bool:
     return bool(poller.poll(0))
 
 
-def _join(plan: dict[str, Any], given: Given) -> None:
+def _join(cgroup_procs: list[str], cgroup: int = -1, unshare: int = 0) -> None:
     """Leave the helper's session and control groups."""
     os.setsid()
     os.umask(0o022)
-    for path in plan["cgroup_procs"]:
+    for path in cgroup_procs:
         with operation(f"enter control group {path}"):
             fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             os.write(fd, b"0")
             os.close(fd)
-    if given.cgroup >= 0:
+    if cgroup >= 0:
         with operation("enter the control group"):
-            fd = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=given.cgroup)
+            fd = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup)
             os.write(fd, b"0")
             os.close(fd)
-    if given.unshare:
+    if unshare:
         with operation("make namespaces"):
-            sc.unshare(given.unshare)
+            sc.unshare(unshare)
 
 
-def _mount(plan: dict[str, Any], given: Given) -> accounts.Account:
+def _mount(plan: dict[str, Any], given: Given, ground: Ground) -> accounts.Account:
     """Build the file system of the sandbox and make it the root."""
-    with operation("make mounts private"):
-        sc.mount("", "/", "", sc.MS_SLAVE | sc.MS_REC)
     root = Root(plan["root"], plan)
-    scratch = Scratch()
-    builder = Builder(plan, scratch)
-    # Binds are opened first: the scratch and the root will cover the directory they are attached to.
+    builder = ground.builder
+    builder.plan = plan
+    # Binds are opened first: the ground and the root will cover the directory they are attached to.
     builder.prepare([mount for mount in plan["mounts"] if mount["kind"] == "Bind"])
-    scratch.attach(root.anchor)
+    ground.lay(root.anchor)
     builder.prepare([mount for mount in plan["mounts"] if mount["kind"] != "Bind"])
-    fixed = [(mount["target"], True) for mount in plan["fixed"] if mount["kind"] != "CgroupView"]
-    builder.root = root.attach([*fixed, *_outside_fixed(builder.targets())], scratch)
-    builder.fixed(plan["fixed"])
-    _network(plan, given, builder)
+    fixed = [(mount["target"], True) for mount in plan["fixed"]]
+    ground.settle(root.attach([*fixed, *_outside_fixed(builder.targets())], ground.scratch))
+    if plan["link"] is not None and given.surety.host_netlink is not None:
+        with operation("connect to the private network"):
+            netlink.connect(given.surety.host_netlink, plan["link"])
     builder.attach_prepared(plan["mounts"])
     account = _account(plan, builder.root)
     _make_cwd(plan, builder.root, account)
-    builder.hide(plan["masked"], plan["readonly"])
+    if plan["fixed_targets"]:
+        # A mount that was asked for inside /proc or /sys may cover what hides them.
+        builder.hide(plan["masked"], plan["readonly"])
     if plan["readonly_root"]:
         sc.mount_setattr(builder.root, sc.MOUNT_ATTR_RDONLY)
     if plan["tty"]:
@@ -155,23 +184,6 @@ def _mount(plan: dict[str, Any], given: Given) -> accounts.Account:
 
 def _outside_fixed(targets: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
     return [(path, kind) for path, kind in targets if path.split("/")[1] not in ("dev", "proc", "sys")]
-
-
-def _network(plan: dict[str, Any], given: Given, builder: Builder) -> None:
-    """Bring up what the new network namespace needs, before /proc/sys becomes read-only."""
-    if not plan["new_network"]:
-        return
-    with operation("bring the loopback interface up"):
-        netlink.loopback_up()
-    if plan["link"] is not None and given.host_netlink is not None:
-        with operation("connect to the private network"):
-            netlink.connect(given.host_netlink, plan["link"])
-    for name, value in plan["sysctls"]:
-        # Opened below the descriptor of our own proc mount: a path could lead somewhere else by now.
-        with operation(f"set {name}"):
-            fd = os.open(f"sys/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=builder.proc)
-            os.write(fd, value.encode())
-            os.close(fd)
 
 
 def _account(plan: dict[str, Any], root: int) -> accounts.Account:

@@ -78,29 +78,56 @@ class Launcher:
         return self._process.pid
 
     def start(
-        self, plan: dict[str, Any], stdio: tuple[int, int, int], *, flags: int, cgroup: int = -1
+        self, plan: dict[str, Any], stdio: tuple[int, int, int], *, flags: int, group: str, begun: str = ""
     ) -> socket.socket:
         """
         Ask for a sandbox and return its socket, which tells how it goes.
 
-        The descriptors are copied, the caller keeps its own. Raise `SandboxError` when the helper is gone.
+        The descriptors are copied, the caller keeps its own. `group` is the directory of the unified control
+        group to start in, or empty; `begun` the name of a child that was begun for it, or empty. Raise
+        `SandboxError` when the helper is gone.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         memory = os.memfd_create("plan", os.MFD_CLOEXEC)
+        request = {"start": begun, "flags": flags, "link": plan["link"] is not None}
         try:
             os.write(memory, json.dumps(plan).encode())
-            request = {"flags": flags, "cgroup": cgroup >= 0, "link": plan["link"] is not None}
-            fds = [theirs.fileno(), memory, *stdio, *([cgroup] if cgroup >= 0 else [])]
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-            self._control.sendmsg([json.dumps(request).encode()], rights, socket.MSG_NOSIGNAL)
-        except OSError as problem:
+            self._ask(request, [theirs.fileno(), memory, *stdio], group)
+        except BaseException:
             ours.close()
-            raise SandboxError(f"the helper process is gone: {problem.strerror}") from problem
+            raise
         finally:
             theirs.close()
             os.close(memory)
         ours.setblocking(False)
         return ours
+
+    def begin(self, name: str, ground: dict[str, Any], *, flags: int, link: bool, group: str) -> None:
+        """Have a child made that waits for a `start` with its name; the helper keeps one of them."""
+        self._ask({"begin": name, "ground": ground, "flags": flags, "link": link}, [], group)
+
+    def dismiss(self) -> None:
+        """End the child that waits, if there is one; returns when it is gone."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._ask({"dismiss": True}, [theirs.fileno()], "")
+        finally:
+            theirs.close()
+        with ours:
+            ours.recv(1)
+
+    def _ask(self, request: dict[str, Any], fds: list[int], group: str) -> None:
+        """Send a request; with a group, a descriptor of its directory is the last one."""
+        into = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if group else -1
+        try:
+            sent = [*fds, into] if group else fds
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", sent))] if sent else []
+            self._control.sendmsg([json.dumps(request).encode()], rights, socket.MSG_NOSIGNAL)
+        except OSError as problem:
+            raise SandboxError(f"the helper process is gone: {problem.strerror}") from problem
+        finally:
+            if into >= 0:
+                os.close(into)
 
     def close(self) -> None:
         """End the helper and, with it, every sandbox that still runs; blocks until it is gone."""

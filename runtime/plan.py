@@ -34,6 +34,7 @@ MASKED = (
     "/sys/devices/virtual/powercap",
 )
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_GROUND = ("fixed", "masked", "new_network", "privileged", "readonly", "single_id", "sysctls", "userns")
 _LARGEST_GROUP = 2147483647
 
 
@@ -74,8 +75,9 @@ def make(spec: SandboxSpec, around: Surroundings) -> dict[str, Any]:
         "link": around.link,
         "sysctls": [] if spec.network is NetworkMode.HOST else _sysctls(around),
         "fixed": [encode(mount) for mount in fixed_mounts(spec, around)],
+        "cgroup_view": None if around.cgroup_view is None else encode(around.cgroup_view),
         "mounts": [encode(mount) for mount in asked],
-        "proc_targets": [mount.target for mount in asked if mount.target.startswith("/proc/")],
+        "fixed_targets": [mount.target for mount in asked if mount.target.startswith(("/proc/", "/sys/"))],
         "masked": [] if spec.privileged else [*MASKED, *around.thermal],
         "readonly": [] if spec.privileged else list(READONLY),
         "capabilities": kept,
@@ -91,6 +93,15 @@ def make(spec: SandboxSpec, around: Surroundings) -> dict[str, Any]:
     }
 
 
+def ground_of(
+    plan: dict[str, Any], cgroup_procs: Sequence[str], cgroup_view: CgroupView | None
+) -> dict[str, Any]:
+    """Return the part of a plan that is the same for sandboxes of one kind, for one in another group."""
+    view = None if cgroup_view is None else encode(cgroup_view)
+    ground = {name: plan[name] for name in _GROUND}
+    return {**ground, "cgroup_procs": list(cgroup_procs), "cgroup_view": view}
+
+
 def flags_of(spec: SandboxSpec, *, cgroup_namespace: bool) -> int:
     """Return the namespaces of a specification as clone flags."""
     flags = sc.CLONE_NEWNS | sc.CLONE_NEWPID | sc.CLONE_NEWIPC | sc.CLONE_NEWUTS
@@ -103,20 +114,18 @@ def flags_of(spec: SandboxSpec, *, cgroup_namespace: bool) -> int:
 
 def fixed_mounts(spec: SandboxSpec, around: Surroundings) -> list[FixedMount]:
     """Return the file systems that every sandbox has, in the order they are mounted."""
-    fixed: list[FixedMount] = [
+    return [
         Proc(),
         Devices(shm_size=spec.limits.shm_size, every_device=spec.privileged and around.id_map.kind == "root"),
         Sysfs(readonly=not spec.privileged),
     ]
-    if around.cgroup_view is not None:
-        fixed.append(around.cgroup_view)
-    return fixed
 
 
 def describe(spec: SandboxSpec, around: Surroundings) -> list[str]:
     """Return the plan in lines for people, in the order things happen."""
     asked: Sequence[Mount] = mounts.ordered([*_etc_files(spec, around), *spec.mounts])
-    lines = [mount.describe() for mount in (*fixed_mounts(spec, around), *asked)]
+    view = [] if around.cgroup_view is None else [around.cgroup_view]
+    lines = [mount.describe() for mount in (*fixed_mounts(spec, around), *view, *asked)]
     names = ", ".join(capabilities.names_of(_capabilities(spec, around))) or "none"
     lines += [f"network {spec.network.value}", f"capabilities {names}"]
     lines.append("seccomp " + ("on" if spec.seccomp and not spec.privileged else "off"))

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import cgroups, network, plan, stubs, surroundings
+from .ahead import Ahead, Begun, new_name
 from .control import STDERR, STDOUT, Control, ExitStatus
 from .errors import ProgramNotFound, SandboxError, UnknownUser
 from .launcher import Launcher
@@ -32,12 +33,19 @@ class Running:
     """The state of one run; used once."""
 
     def __init__(
-        self, launcher: Launcher, spec: SandboxSpec, *, control: Control, state_directory: str
+        self,
+        launcher: Launcher,
+        spec: SandboxSpec,
+        *,
+        control: Control,
+        state_directory: str,
+        ahead: Ahead | None,
     ) -> None:
         self._launcher = launcher
         self._spec = spec
         self._control = control
         self._state_directory = state_directory
+        self._ahead = ahead
         self._stack = ExitStack()
         self._pumps: list[Pump] = []
         self._problem: SandboxError | None = None
@@ -57,7 +65,11 @@ class Running:
         if self._spec.tty and stdio is not None:
             raise SandboxError("a sandbox with a terminal cannot use the caller's descriptors as well")
         with self._stack:
-            group = self._control_group()
+            begun = self._ahead.take(self._spec) if self._ahead is not None else None
+            group = self._control_group(begun)
+            unstarted = self._stack.enter_context(ExitStack())
+            if begun is not None:
+                unstarted.callback(self._launcher.dismiss)
             lease = await self._lease()
             around = surroundings.of(self._spec, group, lease, self._id_map, self._control.size)
             made = plan.make(self._spec, around)
@@ -66,8 +78,17 @@ class Running:
             self._stack.callback(self._clean_stubs)
             with ExitStack() as given:
                 fds = stdio or self._stdio(stdin, deliver, given)
-                step = self._start(made, fds, group)
+                step = self._launcher.start(
+                    made,
+                    fds,
+                    flags=surroundings.flags_of(self._spec, group),
+                    group=group.unified,
+                    begun=begun.name if begun is not None else "",
+                )
+            unstarted.pop_all()
             self._stack.callback(step.close)
+            if self._ahead is not None:
+                self._ahead.begin(self._launcher, self._spec, made)
             status = await self._until_end(step, stdin, deliver)
             if group.ran_out_of_memory():
                 status = replace(status, oom_killed=True)
@@ -77,10 +98,11 @@ class Running:
             raise self._problem
         return status
 
-    def _control_group(self) -> cgroups.ControlGroup:
-        group = cgroups.make(
-            f"{os.getpid()}-{os.urandom(6).hex()}", surroundings.hierarchies(), self._spec.limits
-        )
+    def _control_group(self, begun: Begun | None) -> cgroups.ControlGroup:
+        if begun is not None:
+            group = begun.group
+        else:
+            group = cgroups.make(new_name(), surroundings.hierarchies(), self._spec.limits)
         self._stack.callback(group.close)
         self._group = group
         return group
@@ -96,20 +118,6 @@ class Running:
         lease = network.lease(bridge, state)
         self._stack.callback(lease.close)
         return lease
-
-    def _start(
-        self, made: dict[str, Any], fds: tuple[int, int, int], group: cgroups.ControlGroup
-    ) -> socket.socket:
-        into = os.open(group.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if group.unified else -1
-        try:
-            # Version 1 groups have no namespace worth having: their tree is shown by binds instead.
-            flags = plan.flags_of(
-                self._spec, cgroup_namespace=bool(group.unified and not surroundings.hierarchies().v1)
-            )
-            return self._launcher.start(made, fds, flags=flags, cgroup=into)
-        finally:
-            if into >= 0:
-                os.close(into)
 
     def _stdio(
         self, stdin: int | None, deliver: Callable[[int, bytes], None], given: ExitStack

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from .ahead import Ahead
     from .control import ExitStatus
     from .launcher import Launcher
     from .spec import SandboxSpec
@@ -56,10 +57,16 @@ class LinuxSandbox(AbstractContextManager["LinuxSandbox"]):
 
     Use it as a context manager: it owns one helper process, started by the first `run` (or `start`), and
     ends it, with every sandbox still running, on leaving. Several `run`s may be awaited at once.
+
+    Args:
+        state_directory: where the private network keeps what its sandboxes share.
+        ahead: prepare for the next sandbox while one runs; for callers that run many of the same kind.
     """
 
-    def __init__(self, *, state_directory: str = "/run/pybuild") -> None:
+    def __init__(self, *, state_directory: str = "/run/pybuild", ahead: bool = False) -> None:
         self._state_directory = state_directory
+        self._wants_ahead = ahead
+        self._ahead: Ahead | None = None
         self._launcher: Launcher | None = None
         self._closed = False
 
@@ -94,6 +101,8 @@ class LinuxSandbox(AbstractContextManager["LinuxSandbox"]):
         if self._launcher is not None:
             self._launcher.close()
             self._launcher = None
+        if self._ahead is not None:
+            self._ahead.close()
 
     async def run(
         self,
@@ -108,9 +117,17 @@ class LinuxSandbox(AbstractContextManager["LinuxSandbox"]):
         from .running import Running
 
         self.start()
+        if self._wants_ahead and self._ahead is None:
+            from .ahead import Ahead
+
+            self._ahead = Ahead()
         if self._launcher is None:
             raise SandboxError("the sandbox helper is closed")
         running = Running(
-            self._launcher, spec, control=control or Control(), state_directory=self._state_directory
+            self._launcher,
+            spec,
+            control=control or Control(),
+            state_directory=self._state_directory,
+            ahead=self._ahead,
         )
         return await running.run(stdin=stdin, on_output=on_output, stdio=stdio)

@@ -43,7 +43,7 @@ def of(
         seccomp=_filter(spec, bounding),
         link=lease.link() if lease else None,
         cgroup_procs=group.procs(),
-        cgroup_view=_cgroup_view(group),
+        cgroup_view=cgroup_view(group),
         thermal=_thermal(),
         terminal_size=terminal_size,
     )
@@ -62,7 +62,14 @@ def hierarchies() -> Hierarchies:
     return find_hierarchies(_read("/proc/self/mountinfo"))
 
 
-def _cgroup_view(group: cgroups.ControlGroup) -> CgroupView:
+def flags_of(spec: SandboxSpec, group: cgroups.ControlGroup) -> int:
+    """Return the namespaces of a sandbox in that group, as clone flags."""
+    # Version 1 groups have no namespace worth having: their tree is shown by binds instead.
+    return plan.flags_of(spec, cgroup_namespace=bool(group.unified and not hierarchies().v1))
+
+
+def cgroup_view(group: cgroups.ControlGroup) -> CgroupView:
+    """Return what a sandbox sees of its groups."""
     if group.unified and not hierarchies().v1:
         return CgroupView(unified=True)
     return CgroupView(binds=group.v1_directories)

@@ -37,6 +37,8 @@ MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
 MOUNT_ATTR_STRICTATIME = 0x20
 MS_REC = 0x4000
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 CLONE_NEWNS = 0x20000
@@ -149,6 +151,12 @@ def mount_setattr(fd: int, attributes: int, *, recursive: bool = False) -> None:
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     packed = struct.pack("=QQQQ", attributes, 0, 0, 0)
     _syscall("mount_setattr", _MOUNT_SETATTR, fd, b"", flags, packed, len(packed))
+
+
+def mount_propagation(fd: int, kind: int) -> None:
+    """The kernel call `mount_setattr`: make the mount behind a descriptor private, slave or unbindable."""
+    packed = struct.pack("=QQQQ", 0, 0, kind, 0)
+    _syscall("mount_setattr", _MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, packed, len(packed))
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:

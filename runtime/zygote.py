@@ -4,7 +4,8 @@ The helper process that makes all children: small, single-threaded, and without 
 A process with threads must not fork, and forking a large one is slow; so one tiny interpreter is started
 per parent process and clones a child per sandbox. It is told what to do over a SOCK_SEQPACKET socket, one
 message and a handful of descriptors per sandbox, and answers on the sandbox's own socket: first the process,
-last how it ended. When its parent goes away it kills every child and ends. Standard library only; run as
+last how it ended. A child can also be begun before it is known what it will run (see `runtime.ahead`), and
+waits then. When the parent goes away the helper kills every child and ends. Standard library only; run as
 `python -I -S -E`, with nothing importable once it serves.
 """
 
@@ -16,14 +17,14 @@ import select
 import signal
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from . import inside, netlink
 from . import syscalls as sc
 
-_MAX_MESSAGE = 4096
-_MAX_FDS = 6
+_MAX_MESSAGE = 1 << 16
 
 
 class Child:
@@ -37,6 +38,43 @@ class Child:
         self.step = step
 
 
+class Spare:
+    """A child that was begun under a name and waits for orders."""
+
+    __slots__ = ("name", "orders", "pid", "pidfd")
+
+    def __init__(self, name: str, pid: int, orders: socket.socket) -> None:
+        self.name = name
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.orders = orders
+
+    def is_ready(self) -> bool:
+        """Wait until it has prepared itself; false when that failed, and it is no more."""
+        return bool(self.orders.recv(_MAX_MESSAGE))
+
+    def dismiss(self) -> None:
+        """End it."""
+        self.orders.close()
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        os.close(self.pidfd)
+
+
+class MountTable:
+    """Tells whether the mounts of this namespace changed; a child made before would not see the new ones."""
+
+    def __init__(self) -> None:
+        self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._poller = select.poll()
+        self._poller.register(self._fd, select.POLLPRI)
+
+    def changed(self) -> bool:
+        """Tell whether there was a change since the last call."""
+        return bool(self._poller.poll(0))
+
+
 class Zygote:
     """The loop of the helper: requests in, children out, ends reported."""
 
@@ -47,6 +85,8 @@ class Zygote:
         self._guard = os.pidfd_open(os.getpid())
         found = os.stat("/proc/self/exe")
         self._own = (found.st_dev, found.st_ino)
+        self._spare: Spare | None = None
+        self._mounts = MountTable()
 
     def serve(self) -> None:
         """Serve until the parent closes its end."""
@@ -60,44 +100,92 @@ class Zygote:
                     return
 
     def _accept(self) -> bool:
-        raw, fds, _, _ = socket.recv_fds(self._control, _MAX_MESSAGE, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        raw, fds, _, _ = socket.recv_fds(self._control, _MAX_MESSAGE, inside.MAX_FDS, socket.MSG_CMSG_CLOEXEC)
         if not raw:
             return False
-        step = socket.socket(fileno=fds[0])
+        request = json.loads(raw)
         try:
-            self._start(json.loads(raw), step, fds)
+            if "begin" in request:
+                self._begin(request, fds)
+            elif "start" in request:
+                self._answer(request, fds)
+            else:
+                self._dismiss()
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return True
+
+    def _answer(self, request: dict[str, Any], fds: list[int]) -> None:
+        """Start a sandbox, or tell on its socket why not."""
+        step = socket.socket(fileno=os.dup(fds[0]))
+        try:
+            self._start(request, step, fds)
         except OSError as problem:
             answer = {"failed": str(problem.filename), "errno": problem.errno or 0, "detail": "helper"}
             with suppress(OSError):
                 step.send(json.dumps(answer).encode(), socket.MSG_NOSIGNAL)
                 step.send(b'{"ended": [1, 125]}', socket.MSG_NOSIGNAL)
             step.close()
-        finally:
-            for fd in fds[1:]:
-                os.close(fd)
-        return True
 
     def _start(self, request: dict[str, Any], step: socket.socket, fds: list[int]) -> None:
-        host = netlink.open_socket() if request["link"] else None
-        try:
-            given = inside.Given(
-                step=step,
-                plan=fds[1],
-                stdio=(fds[2], fds[3], fds[4]),
-                guard=self._guard,
-                own=self._own,
-                host_netlink=host,
-            )
-            pid = _clone(request["flags"], fds[5] if request["cgroup"] else -1, given)
-        finally:
-            if host is not None:
-                host.close()
-        pidfd = os.pidfd_open(pid)
+        spare = self._taken(request["start"])
+        if spare is not None:
+            pid, pidfd = spare.pid, spare.pidfd
+            socket.send_fds(spare.orders, [b"go"], fds[:5], socket.MSG_NOSIGNAL)
+            spare.orders.close()
+        else:
+            with self._surety(request) as surety:
+                given = inside.Given(surety, step, fds[1], (fds[2], fds[3], fds[4]))
+                pid = _clone(request["flags"], fds[5] if len(fds) == inside.MAX_FDS else -1, given)
+            pidfd = os.pidfd_open(pid)
         self._children[pidfd] = Child(pid, pidfd, step)
         self._poller.register(pidfd, select.POLLIN)
         with suppress(OSError):
             message = json.dumps({"started": pid}).encode()
             socket.send_fds(step, [message], [pidfd], socket.MSG_NOSIGNAL)
+
+    @contextmanager
+    def _surety(self, request: dict[str, Any]) -> Iterator[inside.Surety]:
+        host = netlink.open_socket() if request["link"] else None
+        try:
+            yield inside.Surety(self._guard, self._own, host)
+        finally:
+            if host is not None:
+                host.close()
+
+    def _begin(self, request: dict[str, Any], fds: list[int]) -> None:
+        """Make a child that waits; where that fails there is none, and the next one is made as ever."""
+        self._dismiss()
+        self._mounts.changed()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with self._surety(request) as surety:
+                pid = sc.clone3(request["flags"], signal.SIGCHLD, fds[0] if fds else -1)
+                if pid == 0:
+                    ours.close()
+                    inside.wait(surety, theirs, request["ground"])
+            self._spare = Spare(request["begin"], pid, ours)
+        except OSError:
+            ours.close()
+        finally:
+            theirs.close()
+
+    def _taken(self, name: str) -> Spare | None:
+        """The child that was begun under that name, if it can still be used."""
+        spare = self._spare
+        if spare is None or spare.name != name:
+            return None
+        if not spare.is_ready() or self._mounts.changed():
+            self._dismiss()
+            return None
+        self._spare = None
+        return spare
+
+    def _dismiss(self) -> None:
+        if self._spare is not None:
+            self._spare.dismiss()
+            self._spare = None
 
     def _reap(self, pidfd: int) -> None:
         child = self._children.pop(pidfd)
@@ -111,6 +199,7 @@ class Zygote:
         child.step.close()
 
     def _end(self) -> None:
+        self._dismiss()
         for pidfd in self._children:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -120,7 +120,7 @@ class _Lazy:
         if self._sandbox is None:
             from runtime.sandbox import LinuxSandbox
 
-            self._sandbox = self._stack.enter_context(LinuxSandbox())
+            self._sandbox = self._stack.enter_context(LinuxSandbox(ahead=True))
             with suppress(OSError):  # it is tried once more, and told, when a command runs
                 self._sandbox.start()
         return self._sandbox

@@ -1,7 +1,8 @@
 """What the tests of sandboxes share: a machine that can, a laboratory, one Linux sandbox per module."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,30 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
 
 
 @pytest.fixture(scope="module")
-def linux(request: pytest.FixtureRequest) -> Iterator[LinuxSandbox]:
-    request.getfixturevalue("machine")
+def on_demand(machine: None) -> Iterator[LinuxSandbox]:
+    """Sandboxes whose child is made when it is needed."""
     with LinuxSandbox() as sandbox:
         yield sandbox
 
 
-@pytest.fixture(params=["linux", "none"])
+@pytest.fixture(scope="module")
+def ahead(machine: None) -> Iterator[LinuxSandbox]:
+    """Sandboxes whose child was made while the one before ran."""
+    with LinuxSandbox(ahead=True) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=["on_demand", "ahead"])
+def linux(request: pytest.FixtureRequest) -> LinuxSandbox:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["on_demand", "ahead"])
+def brief(request: pytest.FixtureRequest, machine: None) -> Callable[[], LinuxSandbox]:
+    """Makes sandboxes for a test that looks at what is left when they are closed."""
+    return partial(LinuxSandbox, ahead=request.param)
+
+
+@pytest.fixture(params=["on_demand", "ahead", "none"])
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
-    return NoSandbox() if request.param == "none" else request.getfixturevalue("linux")
+    return NoSandbox() if request.param == "none" else request.getfixturevalue(request.param)

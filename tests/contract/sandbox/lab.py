@@ -93,6 +93,12 @@ def directory_spec(lab: Lab, *argv: str, **changes: object) -> SandboxSpec:
     return SandboxSpec(argv=argv, rootfs=DirectoryRoot(str(lab.lower)), env=(f"PATH={path}",), **changes)
 
 
+def own_groups() -> set[Path]:
+    """The control groups of sandboxes of this process."""
+    groups = Path("/sys/fs/cgroup").glob("*/pybuild/*/")
+    return {path for path in groups if path.name.startswith(f"{os.getpid()}-")}
+
+
 def sleeping_processes() -> str:
     lines = []
     for pid in os.listdir("/proc"):

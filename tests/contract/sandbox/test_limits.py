@@ -4,6 +4,7 @@
 # ruff: noqa: ASYNC240
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from runtime.errors import SandboxError
 from runtime.sandbox import LinuxSandbox
 from runtime.spec import Limits, Ulimit
-from tests.contract.sandbox.lab import Lab, shell
+from tests.contract.sandbox.lab import Lab, own_groups, shell
 
 pytestmark = pytest.mark.userns
 
@@ -39,18 +40,15 @@ async def test_processor_limits(linux: LinuxSandbox, lab: Lab) -> None:
     assert result.out.split()[1] == "0"
 
 
-async def test_limits_leave_no_groups(linux: LinuxSandbox, lab: Lab) -> None:
+async def test_limits_leave_no_groups(brief: Callable[[], LinuxSandbox], lab: Lab) -> None:
     """After the run no control group of ours is left."""
-    await shell(linux, lab, "true", limits=Limits(memory=64 << 20, pids=10, cpus=1.0))
-    left = [
-        path
-        for path in Path("/sys/fs/cgroup").glob("*/pybuild/*/")
-        if path.name.startswith(f"{os.getpid()}-")
-    ]
-    assert left == []
+    before = own_groups()
+    with brief() as linux:
+        await shell(linux, lab, "true", limits=Limits(memory=64 << 20, pids=10, cpus=1.0))
+    assert own_groups() <= before
 
 
-async def test_bounds_of_a_parent(linux: LinuxSandbox, lab: Lab) -> None:
+async def test_bounds_of_a_parent(brief: Callable[[], LinuxSandbox], lab: Lab) -> None:
     """The bounds of the group that was asked for hold for the sandbox, which leaves nothing in it."""
     name = f"pybuild-test-{os.getpid()}"
     parent = Path("/sys/fs/cgroup/memory", name)
@@ -60,10 +58,11 @@ async def test_bounds_of_a_parent(linux: LinuxSandbox, lab: Lab) -> None:
     try:
         parent.joinpath("memory.limit_in_bytes").write_text(str(32 << 20))
         limits = Limits(parent=name)
-        result = await shell(linux, lab, "dd if=/dev/zero of=/dev/null bs=120M count=1", limits=limits)
-        assert not result.status.ok
-        assert result.status.oom_killed
-        result = await shell(linux, lab, "cat /proc/self/cgroup", limits=limits)
+        with brief() as linux:
+            result = await shell(linux, lab, "dd if=/dev/zero of=/dev/null bs=120M count=1", limits=limits)
+            assert not result.status.ok
+            assert result.status.oom_killed
+            result = await shell(linux, lab, "cat /proc/self/cgroup", limits=limits)
         assert f":memory:/{name}/pybuild/{os.getpid()}-" in result.out
         assert [path for path in parent.joinpath("pybuild").iterdir() if path.is_dir()] == []
     finally:

@@ -25,6 +25,17 @@ async def test_only_standard_descriptors(linux: LinuxSandbox, lab: Lab) -> None:
     assert result.out.split() == ["0", "1", "2"]
 
 
+async def test_no_mount_of_the_host_is_left(linux: LinuxSandbox, lab: Lab) -> None:
+    """The root is one mount that nothing lies over or under, and all others are the sandbox's own."""
+    result = await shell(linux, lab, "cut -d' ' -f5 /proc/self/mountinfo; echo; stat -c %d:%i / /..")
+    mounts, roots = result.out.split("\n\n")
+    points = mounts.split("\n")
+    assert points.count("/") == 1
+    own = ("/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
+    assert not [point for point in points if point != "/" and not point.startswith(own)]
+    assert len(set(roots.split())) == 1
+
+
 async def test_is_process_one(linux: LinuxSandbox, lab: Lab) -> None:
     """The program is process 1 of its own pid namespace and of its own session."""
     result = await shell(linux, lab, "echo $$; cat /proc/1/stat")
