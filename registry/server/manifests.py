@@ -8,7 +8,7 @@ Governing source: OCI distribution-spec, "Pulling manifests", "Pushing Manifests
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from aiohttp import web
@@ -31,7 +31,7 @@ from .requests import (
     read_condition,
     read_reference,
 )
-from .store.base import RegistryStore, StoredManifest, TagCondition, TagImmutable
+from .store.base import ConditionFailed, RegistryStore, StoredManifest, TagCondition, TagImmutable
 
 _TAGS_LIMIT = 100
 _LARGE = 64 * 1024  # parsing more than this would hold up other requests
@@ -86,6 +86,8 @@ async def put_manifest(call: Call) -> web.StreamResponse:
     if not call.state.config.is_sparse(call.repository):
         await call.state.in_thread(_check_references, call.state.store, call.repository, pushed)
     condition = read_condition(call.request)
+    if condition is not None and isinstance(reference, Digest):
+        await _check_condition(call, reference, tags, condition)
     with call.state.metadata.change(call.repository), _immutability():
         await call.state.in_thread(_put, call, pushed.stored, tags, condition)
     digest = pushed.stored.digest
@@ -97,6 +99,21 @@ async def put_manifest(call: Call) -> web.StreamResponse:
     for tag in call.request.query.getall("tag", []):
         answer.headers.add(headers.TAG_HEADER, tag)
     return answer
+
+
+async def _check_condition(call: Call, digest: Digest, tags: Sequence[str], condition: TagCondition) -> None:
+    """A condition on a digest is about the one tag that is set with it, or else about the manifest."""
+    if len(tags) > 1:
+        message = "If-Match and If-None-Match are about one tag: push to that tag, or with one tag="
+        raise ApiError(ErrorCode.UNSUPPORTED, message=message, status=400)
+    if not tags:
+        store = call.state.store
+        found = await call.state.in_thread(store.manifests.get, call.repository, digest)
+        try:
+            condition.check(None if found is None else digest)
+        except ConditionFailed as problem:
+            state = "is not here" if found is None else "is here already, or is not the expected one"
+            raise ConditionFailed(f"the manifest {state}") from problem
 
 
 def _put(call: Call, manifest: StoredManifest, tags: list[str], condition: TagCondition | None) -> None:
@@ -176,6 +193,8 @@ async def delete_manifest(call: Call) -> web.StreamResponse:
             condition = read_condition(call.request)
             found = await call.state.in_thread(store.tags.delete, call.repository, reference, condition)
         else:
+            if (condition := read_condition(call.request)) is not None:
+                await _check_condition(call, reference, (), condition)
             found = await call.state.in_thread(
                 store.manifests.delete, call.repository, reference, is_immutable=is_immutable
             )

@@ -95,6 +95,30 @@ async def test_compare_and_swap_on_a_tag(client):
     assert (await client.delete("/v2/lib/app/manifests/t", headers={"If-Match": current})).status == 202
 
 
+async def test_conditions_on_a_digest(client):
+    """They are about the one tag that is set with it, or about the manifest; never about nothing."""
+    await push_blob(client, CONFIG)
+    first, second = image(), image(annotations={"n": "2"})
+    kind = {"Content-Type": mediatypes.OCI_MANIFEST}
+    one, two = Digest.of(first), Digest.of(second)
+    absent, present = kind | {"If-None-Match": "*"}, kind | {"If-Match": f'"{one}"'}
+    assert (await put(client, one, first, headers=present)).status == 412
+    assert (await put(client, one, first, headers=absent)).status == 201
+    assert (await put(client, one, first, headers=absent)).status == 412
+    assert (await put(client, f"{one}?tag=a", first, headers=absent)).status == 201
+    assert (await put(client, f"{two}?tag=a", second, headers=absent)).status == 412
+    assert (await put(client, f"{two}?tag=a", second, headers=present)).status == 201
+    answer = await put(client, f"{one}?tag=b&tag=a", first, headers=absent)
+    assert (answer.status, await errors(answer)) == (400, ["UNSUPPORTED"])
+    assert (await client.head("/v2/lib/app/manifests/b")).status == 404
+    assert (await put(client, "b?tag=c", first, headers=absent)).status == 201
+    for wrong in ({"If-Match": f'"{two}"'}, {"If-None-Match": "*"}):
+        assert (await client.delete(f"/v2/lib/app/manifests/{one}", headers=wrong)).status == 412
+    right = {"If-Match": f'"{one}"'}
+    assert (await client.delete(f"/v2/lib/app/manifests/{one}", headers=right)).status == 202
+    assert (await client.delete(f"/v2/lib/app/manifests/{one}", headers=right)).status == 412
+
+
 async def test_racing_appends_lose_nothing(client):
     """Clients that add to one index with ``If-Match`` keep every entry (the fall-back of referrers)."""
     tag, kind = "sha256-x", {"Content-Type": mediatypes.OCI_INDEX}
