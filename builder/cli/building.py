@@ -56,7 +56,7 @@ def build(
         granted: secrets and agents for RUN.
         key: computes under which key the build may be recorded, "" for not at all.
     """
-    check(request)
+    is_taken = check(request)
     store = LocalStore(settings.root)
     entry = Entry(settings)
     watch = Watch(time.time_ns())
@@ -79,6 +79,8 @@ def build(
             settings, store, progress, check_sandboxes=entry.check, cache_limit=_cache_limit(args, settings)
         ) as host,
     ):
+        for text in granted.notices:
+            progress(Notice("warning", text))
         try:
             sink = _explaining(progress, host) if args.explain else progress
             work = _everything(request, watch.over(host), store, settings, sink, granted=granted)
@@ -93,7 +95,7 @@ def build(
         told = {"answer": _answer_when_cached(answer), "notices": notices}
         record(store, host.resolver, watch, result, context=request.context, told=told, key=key)
     _warn(notices, progress, args)
-    report(answer, pushed, args)
+    report(answer, pushed, args, is_taken=is_taken)
     return 0
 
 
@@ -122,17 +124,18 @@ def _sources(request: BuildRequest) -> dict[str, bytes | str]:
     return sources
 
 
-def check(request: BuildRequest) -> None:
+def check(request: BuildRequest) -> bool:
     """
-    Find contradictions between options before anything runs.
+    Find contradictions between options before anything runs; says whether an archive goes to standard output.
 
     Raises:
-        InvalidOption: two options contradict each other.
+        InvalidOption: two options contradict each other, or an output cannot be written to its place.
     """
-    if request.outputs or request.push:
-        from .outputs import read_outputs
+    if not request.outputs and not request.push:
+        return False
+    from .outputs import read_outputs
 
-        read_outputs(request)
+    return any(output.dest == "-" for output in read_outputs(request))
 
 
 async def _everything(
@@ -205,5 +208,5 @@ def _warn(notices: list[str], progress: EventSink, args: argparse.Namespace) -> 
         return
     for text in notices:
         progress(Notice("warning", text))
-    if args.progress != "json":
+    if args.progress not in ("json", "rawjson"):
         sys.stderr.write(summary(notices))

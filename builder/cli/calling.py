@@ -7,9 +7,10 @@ Answers go to standard output. A check that finds something ends with status 1, 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,7 +77,7 @@ def parse_call(text: str) -> Call:
     return Call(method=method, is_json=values["format"] == "json", ignores_findings=ignores)
 
 
-def answer(call: Call, request: BuildRequest, settings: Settings, *, progress: str) -> int:
+def answer(call: Call, request: BuildRequest, settings: Settings, args: argparse.Namespace) -> int:
     """
     Answer a call; returns the exit status.
 
@@ -84,7 +85,7 @@ def answer(call: Call, request: BuildRequest, settings: Settings, *, progress: s
         call: what is asked.
         request: the build that it is about.
         settings: of this call.
-        progress: how the way to base images is shown, as for builds.
+        args: of the call: how the way to base images is shown, and a file for the answer as JSON.
 
     Raises:
         DockerfileError: the Dockerfile is wrong.
@@ -92,10 +93,16 @@ def answer(call: Call, request: BuildRequest, settings: Settings, *, progress: s
     """
     from .problems import add_excerpt
 
+    teller = _Teller(is_json=call.is_json, file=args.metadata_file or "")
     try:
-        dockerfile = _parsed(call, request)
+        dockerfile = _parsed(call, request, teller)
         question = _Question(
-            call=call, dockerfile=dockerfile, request=request, progress=progress, settings=settings
+            call=call,
+            dockerfile=dockerfile,
+            request=request,
+            progress=args.progress,
+            settings=settings,
+            teller=teller,
         )
         return _ANSWERS[call.method](question)
     except Exception as problem:
@@ -103,7 +110,24 @@ def answer(call: Call, request: BuildRequest, settings: Settings, *, progress: s
         raise
 
 
-def _parsed(call: Call, request: BuildRequest) -> Dockerfile:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Teller:
+    """Tells an answer on standard output in one of its forms, and both of them in a file, if there is one."""
+
+    is_json: bool
+    file: str = ""
+
+    def __call__(self, text: Callable[[], str], as_json: Callable[[], str]) -> None:
+        sys.stdout.write(as_json() if self.is_json else text())
+        sys.stdout.flush()
+        if self.file:
+            from .report import write_file
+
+            value = {"result.json": json.loads(as_json()), "result.txt": text()}
+            write_file(self.file, json.dumps(value, indent=2) + "\n")
+
+
+def _parsed(call: Call, request: BuildRequest, teller: _Teller) -> Dockerfile:
     try:
         return parse(request.dockerfile, filename=request.dockerfile_name)
     except DockerfileError as problem:
@@ -112,7 +136,7 @@ def _parsed(call: Call, request: BuildRequest) -> Dockerfile:
 
             found = check_beginning(request.dockerfile, request.dockerfile_name, request.build_args, problem)
             text = request.dockerfile.decode("utf-8", "surrogateescape")
-            _show_check(call, CheckResult(found, problem), SourceText(request.dockerfile_name, text))
+            _show_check(teller, CheckResult(found, problem), SourceText(request.dockerfile_name, text))
         raise
 
 
@@ -125,6 +149,7 @@ class _Question:
     request: BuildRequest
     progress: str
     settings: Settings
+    teller: _Teller
 
     @property
     def platform(self) -> Platform:
@@ -159,16 +184,16 @@ def _check(question: _Question) -> int:
     with question.effects() as (host, contexts, _):
         work = check(dockerfile, question.request, contexts, host.resolver, platform=question.platform)
         result = drive(work, _run)
-    _show_check(call, result, dockerfile.source)
+    _show_check(question.teller, result, dockerfile.source)
     if result.problem is not None:
         raise result.problem
     return 1 if result.findings and not call.ignores_findings else 0
 
 
-def _show_check(call: Call, result: CheckResult, source: SourceText) -> None:
+def _show_check(teller: _Teller, result: CheckResult, source: SourceText) -> None:
     from .answers import check_json, check_text
 
-    _say(check_json(result, source) if call.is_json else check_text(result, source))
+    teller(lambda: check_text(result, source), lambda: check_json(result, source))
 
 
 def _outline(question: _Question) -> int:
@@ -179,7 +204,7 @@ def _outline(question: _Question) -> int:
         work = outline(question.dockerfile, question.request, host.resolver, platform=question.platform)
         found = drive(work, _run)
     source = question.dockerfile.source
-    _say(outline_json(found, source) if question.call.is_json else outline_text(found))
+    question.teller(lambda: outline_text(found), lambda: outline_json(found, source))
     return 0
 
 
@@ -187,9 +212,8 @@ def _targets(question: _Question) -> int:
     from ..outline import list_targets
     from .answers import targets_json, targets_text
 
-    targets = list_targets(question.dockerfile)
-    is_json = question.call.is_json
-    _say(targets_json(targets, question.dockerfile.source) if is_json else targets_text(targets))
+    targets, source = list_targets(question.dockerfile), question.dockerfile.source
+    question.teller(lambda: targets_text(targets), lambda: targets_json(targets, source))
     return 0
 
 
@@ -200,8 +224,7 @@ def _plan(question: _Question) -> int:
     with question.effects() as (host, contexts, fetcher):
         work = plan_request(question.dockerfile, question.request, host, contexts, fetcher)
         graph = drive(work, _run)
-    is_json = question.call.is_json
-    _say(json.dumps(graph_json(graph), indent=1) + "\n" if is_json else describe_graph(graph))
+    question.teller(lambda: describe_graph(graph), lambda: json.dumps(graph_json(graph), indent=1) + "\n")
     return 0
 
 
@@ -212,8 +235,3 @@ def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     import asyncio
 
     return asyncio.run(coroutine)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

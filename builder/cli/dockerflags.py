@@ -81,11 +81,6 @@ def _switched(before: list[str], name: str, value: str) -> list[str]:
 
 
 def _progress(kind: str) -> _Answer:
-    if kind == "rawjson":
-        raise Unsupported(
-            "--progress rawjson is not supported: its events are BuildKit's own",
-            hint="--progress json tells the same in the words of pybuild",
-        )
     return ["--progress=quiet" if kind == "none" else f"--progress={kind}"]
 
 

@@ -19,7 +19,8 @@ from ..errors import InvalidOption
 from ..request import Bounds
 from ..ssh import AgentSource
 
-ENTITLEMENTS = ("network.host", "security.insecure")
+LOCAL_DELETE = "buildx.local.delete"
+ENTITLEMENTS = ("network.host", "security.insecure", LOCAL_DELETE)
 _LARGEST_SECRET = 500 << 10
 _LONGEST_COUNT = 12
 _USUAL_PERIOD = 100_000
@@ -32,10 +33,11 @@ _ULIMITS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """Values of secrets by id, which no representation shows, and agents by id."""
+    """Values of secrets by id, which no representation shows, and agents by id; what to say about them."""
 
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ssh: Mapping[str, AgentSource] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 def read_granted(args: argparse.Namespace, environment: Mapping[str, str]) -> Granted:
@@ -45,15 +47,17 @@ def read_granted(args: argparse.Namespace, environment: Mapping[str, str]) -> Gr
     Raises:
         InvalidOption: a value is malformed, or what it names cannot be read.
     """
-    secrets = {}
+    secrets, notices = {}, []
     for text in args.secret:
-        name, value = _secret(text, environment)
-        if value is not None:
-            secrets[name] = value
-    return Granted(secrets=secrets, ssh=dict(_agent(text, environment) for text in args.ssh))
+        name, value, notice = _secret(text, environment)
+        secrets[name] = value
+        notices += [notice] if notice else []
+    ssh = dict(_agent(text, environment) for text in args.ssh)
+    return Granted(secrets=secrets, ssh=ssh, notices=tuple(notices))
 
 
-def _secret(text: str, environment: Mapping[str, str]) -> tuple[str, bytes | None]:
+def _secret(text: str, environment: Mapping[str, str]) -> tuple[str, bytes, str]:
+    """The id and the value, and a warning if there is a reason for one."""
     values = _fields(text)
     kind = values.pop("type", "")
     if kind not in ("", "file", "env"):
@@ -71,10 +75,11 @@ def _secret(text: str, environment: Mapping[str, str]) -> tuple[str, bytes | Non
         path, variable = "", path or name
     if not path and not variable:
         path, variable = ("", name) if name in environment else (name, "")
-    if variable:
-        value = environment.get(variable)
-        return name, None if value is None else os.fsencode(value)
-    return name, _read_secret(name, path)
+    if not variable:
+        return name, _read_secret(name, path), ""
+    # What is not set is an empty secret, as with docker: it is there also where it is required.
+    unset = f"--secret id={name}: {variable} is not set in the environment, so the secret is empty"
+    return name, os.fsencode(environment.get(variable, "")), "" if variable in environment else unset
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -84,7 +89,9 @@ def _fields(text: str) -> dict[str, str]:
     try:
         words = csv_fields(text)
     except ValueError as problem:
-        raise InvalidOption("--secret: a quoted value does not end") from problem
+        raise InvalidOption(
+            "--secret: misplaced quotes", hint="quote a field as a whole: --secret 'id=token,\"src=a,b\"'"
+        ) from problem
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
@@ -247,22 +254,33 @@ def read_hosts(texts: list[str]) -> tuple[str, ...]:
     Raises:
         InvalidOption: a value is malformed.
     """
-    return tuple(_host(text) for text in texts)
+    from dockerfile_grammar.golang import csv_fields
 
-
-def _host(text: str) -> str:
-    separators = [mark for mark in "=:" if mark in text]
-    name, _, address = text.partition(separators[0] if separators else ":")
-    if name and not re.search(r"\s", name):
-        if address == "host-gateway":
-            return f"{name}:{address}"
+    hosts: list[str] = []
+    for text in texts:
         try:
-            return f"{name}:{ipaddress.ip_address(address.removeprefix('[').removesuffix(']'))}"
+            for field in csv_fields(text) if text else ():
+                hosts += _host(field)
         except ValueError:
-            pass
-    raise InvalidOption(
-        f"--add-host {text}: expected NAME:ADDRESS", hint="as in db:10.0.0.7 or host.example:host-gateway"
-    )
+            raise InvalidOption(
+                f"--add-host {text}: expected NAME:ADDRESS[,NAME:ADDRESS]",
+                hint="as in db:10.0.0.7 or host.example:host-gateway",
+            ) from None
+    return tuple(hosts)
+
+
+def _host(text: str) -> list[str]:
+    """Lines for /etc/hosts; a name may have several addresses, with commas between them."""
+    separators = [mark for mark in "=:" if mark in text]
+    name, _, addresses = text.partition(separators[0] if separators else ":")
+    if not name or re.search(r"\s", name):
+        raise ValueError(text)
+    if addresses == "host-gateway":
+        return [f"{name}:{addresses}"]
+    return [
+        f"{name}:{ipaddress.ip_address(address.removeprefix('[').removesuffix(']'))}"
+        for address in addresses.split(",")
+    ]
 
 
 def read_entitlements(texts: list[str]) -> frozenset[str]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # type checkers take the name for True; importing typing woul
     from collections.abc import Mapping
 
 DOCKERFILE_LIMIT = 32 << 20
+DOCKERFILES = ("Dockerfile", "dockerfile", "Containerfile")
+"""What a Dockerfile may be called that ``-f`` does not name; the first that is there is taken."""
 
 
 class Inputs:
@@ -106,9 +108,8 @@ def _dockerfile(file: str | None, context: str) -> tuple[bytes, str, str | None]
     if file:
         path = file
     else:
-        path = os.path.join(context, "Dockerfile")
-        if not os.path.exists(path) and os.path.exists(os.path.join(context, "Containerfile")):
-            path = os.path.join(context, "Containerfile")
+        paths = [os.path.join(context, name) for name in DOCKERFILES]
+        path = next((path for path in paths if os.path.exists(path)), paths[0])
     name = file or os.path.basename(path)
     try:
         with open(path, "rb") as stream:

@@ -20,7 +20,10 @@ def add_root(parser: argparse.ArgumentParser) -> None:
 def add_progress(parser: argparse.ArgumentParser) -> None:
     """``--progress`` and ``-q``, which every verb that takes a while has."""
     parser.add_argument(
-        "--progress", default="auto", choices=("auto", "plain", "tty", "json", "quiet"), help="how to report"
+        "--progress",
+        default="auto",
+        choices=("auto", "plain", "tty", "json", "rawjson", "quiet"),
+        help="how to report; rawjson is BuildKit's form",
     )
     parser.add_argument(
         "-q", "--quiet", action="store_const", dest="progress", const="quiet", help="print the result only"

@@ -7,8 +7,10 @@ is short for ``-o type=registry``, or lets the image outputs that there are push
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from oci_image.descriptor import Descriptor
@@ -23,6 +25,7 @@ from ..host import Host
 from ..local import LocalStore
 from ..loop import needs_loop
 from ..request import BuildRequest, BuildResult, ImageSet, Output
+from .granted import LOCAL_DELETE
 from .settings import Settings
 
 _IMAGES = ("image", "registry")
@@ -52,6 +55,7 @@ def read_outputs(request: BuildRequest) -> list[ExportOptions]:
     if sum(one.dest == "-" for one in outputs) > 1:
         raise InvalidOption("only one --output can go to standard output")
     for one in outputs:
+        _check_place(one, may_delete=LOCAL_DELETE in request.entitlements)
         if one.push and not (one.names or request.tags):
             raise InvalidOption(
                 "nothing to push: the image has no name", hint="give it one with -t REGISTRY/NAME:TAG"
@@ -62,6 +66,30 @@ def read_outputs(request: BuildRequest) -> list[ExportOptions]:
                 hint="use type=oci, or build for one platform",
             )
     return outputs
+
+
+def _check_place(output: ExportOptions, *, may_delete: bool) -> None:
+    """Find out before the build what would keep an output from being written."""
+    where, dest = f"--output type={output.type}", output.dest
+    if dest == "-":
+        if sys.stdout.isatty():
+            raise InvalidOption(
+                f"{where}: refusing to write an archive to the terminal",
+                hint="redirect the output, or name a file with dest=PATH",
+            )
+        return
+    is_directory = output.type == "local" or not output.as_archive
+    if is_directory and os.path.exists(dest) and not os.path.isdir(dest):
+        raise InvalidOption(f"{where}: cannot write {dest}: it is no directory")
+    if not is_directory and os.path.isdir(dest):
+        raise InvalidOption(f"{where}: cannot write {dest}: it is a directory", hint="name a file in it")
+    if output.delete and not may_delete:
+        here, there = os.path.realpath("."), os.path.realpath(dest)
+        if not there.startswith(here.rstrip("/") + "/"):
+            raise InvalidOption(
+                f"{where}: mode=delete would empty {dest}, which is not below the current directory",
+                hint=f"allow it with --allow {LOCAL_DELETE}",
+            )
 
 
 async def deliver(
@@ -95,9 +123,11 @@ async def deliver(
         delivered.made = made
         delivered.names += options.names
         if options.store:
-            for name in names:
+            for name in (*names, *_with_digest(options, names, made)):
                 if store.tags.get(str(name)) != made.root:
                     store.tags.set(str(name), made.root)
+        if options.unpack:
+            await _unpack(made, host)
         if options.push:
             pushes.append((options, made, names))
     for options, made, names in pushes:
@@ -107,6 +137,26 @@ async def deliver(
                 options, made, name, store, settings=settings, sink=sink
             )
     return delivered
+
+
+def _with_digest(options: ExportOptions, names: Sequence[Reference], made: ImageSet) -> Iterator[Reference]:
+    """Further names, which have the digest of the manifest or index in the place of a tag."""
+    digest = made.root.digest
+    if options.canonical:
+        yield from (replace(name, tag=None, digest=digest) for name in names)
+    if options.dangling is not None and not (names and options.dangling_only_unnamed):
+        yield replace(options.dangling, tag=None, digest=digest)
+
+
+async def _unpack(made: ImageSet, host: Host) -> None:
+    """Let the layers lie unpacked, as commands need them."""
+    await needs_loop()
+    from ..perform.base import in_thread
+    from ..snapshots import Snapshot
+
+    for image in made.images:
+        await host.layers.ensure(image.layers)
+        await in_thread(host.rootfs().unpacked, Snapshot(image.layers))
 
 
 async def _push(

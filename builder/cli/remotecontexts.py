@@ -23,6 +23,7 @@ from ..sources.fetching import Fetcher
 from ..sources.remote import UrlSource, parse_git, without_credentials
 from .inputs import (
     DOCKERFILE_LIMIT,
+    DOCKERFILES,
     Inputs,
     build_args,
     context_directory,
@@ -131,9 +132,17 @@ def _opened(stream: BinaryIO, fetcher: Fetcher, name: str) -> str | bytes:
     if is_archive(start):
         return fetcher.unpacked(stream)
     raw = stream.read(DOCKERFILE_LIMIT + 1)
+    hint = "it should be a Dockerfile, or an archive with one"
     if not raw.strip():
-        raise InvalidContext(f"{name} is empty", hint="it should be a Dockerfile, or an archive with one")
+        raise InvalidContext(f"{name} is empty", hint=hint)
+    if _is_binary(raw[:_START]):
+        raise InvalidContext(f"{name} is neither a Dockerfile nor an archive", hint=hint)
     return raw
+
+
+def _is_binary(start: bytes) -> bool:
+    """Whether bytes are surely no text, whatever its encoding: control characters that no text has."""
+    return any(byte < ord(" ") and byte not in b"\t\n\v\f\r\x1b" for byte in start)
 
 
 def _keep_standard_input() -> None:
@@ -182,7 +191,11 @@ def _inputs(
         path = os.path.join(found, written)
         if not os.path.realpath(path).startswith(f"{os.path.realpath(found)}/"):
             raise InvalidContext(f"the Dockerfile {written} is outside of the build context")
+        if not os.path.exists(path):
+            raise InvalidContext(f"the build context has no file {written}", hint="-f is a path in it")
         args.file = path
+    elif not written and not any(os.path.exists(os.path.join(found, name)) for name in DOCKERFILES):
+        raise InvalidContext("the build context has no Dockerfile", hint="name another file in it with -f")
     args.context = found
     inputs = read_inputs(args, environment)
     if written:

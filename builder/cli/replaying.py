@@ -80,8 +80,8 @@ def replayed(
     kind, color = args.progress, shows_color(environment)
     if kind == "auto":
         kind = "tty" if sys.stderr.isatty() and color else "plain"
-    if kind == "tty" and not sys.stderr.isatty():
-        return False  # the picture for what is no terminal is rich's alone
+    if (kind == "tty" and not sys.stderr.isatty()) or kind == "rawjson":
+        return False  # the picture for what is no terminal is rich's alone, BuildKit's form has the graph
     record = replay.find(root, key, inputs.context)
     if record is None:
         return False

@@ -18,7 +18,11 @@ if TYPE_CHECKING:  # type checkers take the name for True; importing typing woul
 
 
 def report(
-    answer: Mapping[str, Any], pushed: Mapping[str, Mapping[str, Any]], args: argparse.Namespace
+    answer: Mapping[str, Any],
+    pushed: Mapping[str, Mapping[str, Any]],
+    args: argparse.Namespace,
+    *,
+    is_taken: bool = False,
 ) -> None:
     """
     Write everything that was asked for.
@@ -27,12 +31,13 @@ def report(
         answer: the image's "id", its "descriptor" as JSON, its "names" and how many "steps" there were.
         pushed: descriptors of manifests as JSON, by the names that were pushed.
         args: of the call.
+        is_taken: whether an archive went to standard output, which must not be followed by anything.
 
     Raises:
         BuildError: a file cannot be written.
     """
     if args.iidfile:
-        _write(args.iidfile, answer["id"])
+        write_file(args.iidfile, answer["id"])
     if args.metadata_file:
         is_index = answer["id"] == answer["descriptor"]["digest"]  # which has no configuration
         # What a registry has is told rather than what lies here, where layers are not compressed.
@@ -45,10 +50,8 @@ def report(
             "pybuild.pushed": {name: pushed[name]["digest"] for name in pushed},
             "pybuild.steps": answer["steps"],
         }
-        _write(args.metadata_file, json.dumps(value, indent=2) + "\n")
-    # An archive on standard output must not be followed by anything.
-    to_stdout = any("dest=-" in text or text == "-" for text in args.output)
-    print(answer["id"], file=sys.stderr if to_stdout else sys.stdout)
+        write_file(args.metadata_file, json.dumps(value, indent=2) + "\n")
+    print(answer["id"], file=sys.stderr if is_taken else sys.stdout)
 
 
 def summary(warnings: Sequence[str]) -> str:
@@ -60,8 +63,13 @@ def summary(warnings: Sequence[str]) -> str:
     return f"{count} found{checks}\n"
 
 
-def _write(path: str, text: str) -> None:
-    """Write a small file atomically; what is no regular file, such as /dev/null, stays what it is."""
+def write_file(path: str, text: str) -> None:
+    """
+    Write a small file atomically; what is no regular file, such as /dev/null, stays what it is.
+
+    Raises:
+        BuildError: it cannot be written.
+    """
     if os.path.exists(path) and not os.path.isfile(path):
         _write_through(path, text)
         return

@@ -14,10 +14,13 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from oci_image.platform import Platform
+    from oci_image.reference import Reference
 
     from ..cachetransfer.options import CacheExport, CacheImport
 
 _EPOCH = "SOURCE_DATE_EPOCH"
+_SCHEMES = ("docker-image", "oci-layout", "http", "https", "git", "ssh")
+"""What the address of a named build context may begin with."""
 
 
 def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -> BuildRequest:
@@ -28,8 +31,6 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         InvalidOption: an argument is wrong.
         Unsupported: an argument that this version does not take.
     """
-    from oci_image.reference import Reference
-
     if args.compression != "gzip":
         _check_compression(args.compression)
     if args.network not in ("default", "none", "host", "private"):
@@ -39,7 +40,7 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
     if _EPOCH not in build_args and settings.source_date_epoch:
         build_args = {**build_args, _EPOCH: settings.source_date_epoch}
     epoch = build_args.get(_EPOCH, "")
-    tags = tuple(Reference.parse(text) for text in args.tag)
+    tags = tuple(map(_tag, args.tag))
     outputs = _outputs(args.output)
     keeps_nothing = bool(outputs) and all(output.type == "cacheonly" for output in outputs) and not args.push
     return BuildRequest(
@@ -58,7 +59,7 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         squash=args.squash,
         no_cache=args.no_cache,
         pull=args.pull,
-        no_cache_filter=tuple(args.no_cache_filter),
+        no_cache_filter=tuple(word for text in args.no_cache_filter for word in text.split(",") if word),
         network=args.network,
         add_hosts=read_hosts(args.add_host),
         bounds=read_bounds(args),
@@ -72,6 +73,17 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         cache_from=_imports(args.cache_from),
         cache_to=_exports(args.cache_to, inputs.build_args),
     )
+
+
+def _tag(text: str) -> Reference:
+    from oci_image.reference import Reference
+
+    name = Reference.parse(text)
+    if name.digest is not None:
+        raise InvalidOption(
+            f"--tag {text}: a name with a digest cannot be given", hint="leave the digest out"
+        )
+    return name
 
 
 def _check_compression(text: str) -> None:
@@ -133,6 +145,12 @@ def _build_context(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if not name or not value:
         raise InvalidOption(f"--build-context {text}: expected NAME=VALUE", hint="as in src=../src")
+    scheme, separator, _ = value.partition("://")
+    if separator and scheme not in _SCHEMES and not os.path.isdir(value):
+        raise InvalidOption(
+            f"--build-context {text}: {scheme}:// is not supported",
+            hint=f"expected one of {', '.join(_SCHEMES)}",
+        )
     is_path = not (is_url(value) or "://" in value or value.startswith("target:"))
     if is_path and parse_git(value, context=True) is None:
         if not os.path.isdir(value):

@@ -76,7 +76,7 @@ class ArchiveExporter:
             with _packed(sets, blobs, self.compression, state) as packed:
                 write_directory(self.dest, members_of(packed, docker=self.docker))
                 return [one.root.digest for one, _ in packed]
-        with output_file(self.dest) as out:
+        with output_file(self.dest, parents=True) as out:
             return write_archive(
                 out, sets, blobs, docker=self.docker, compression=self.compression, scratch=state
             )

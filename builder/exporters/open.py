@@ -30,5 +30,5 @@ def open_exporter(options: ExportOptions, epoch: int | None = None) -> Exporter:
     if options.type == "tar":
         return TarExporter(dest=options.dest, split=options.split, epoch=epoch)
     if options.type == "local":
-        return LocalExporter(dest=options.dest, split=options.split, epoch=epoch)
+        return LocalExporter(dest=options.dest, split=options.split, epoch=epoch, deletes=options.delete)
     raise Unsupported(f"--output type={options.type} is not supported")

@@ -22,7 +22,7 @@ _LAYERS = ("compression", "compression-level", "force-compression", "rewrite-tim
 _ARCHIVE = ("name", "dest", "tar", "oci-mediatypes", *_LAYERS)
 _IMAGE = (
     *("name", "push", "push-by-digest", "registry.insecure", "store", "oci-mediatypes", *_LAYERS),
-    *("name-canonical", "unpack", "oci-artifact", "dangling-name-prefix"),
+    *("name-canonical", "unpack", "oci-artifact", "dangling-name-prefix", "danging-name-empty-only"),
 )
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "image": _IMAGE,
@@ -35,10 +35,10 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 }
 """The options of each type; those with images take annotations, too."""
 _IMAGES = ("image", "registry", "oci", "docker")
-_REFUSED = {
-    "unpack": "layers are unpacked when a command needs them",
-    "oci-artifact": "there are no attestations to be attached",
-}
+_ARCHIVES = ("oci", "docker", "tar")
+"""What goes to standard output where no destination is given."""
+_MODES = ("", "copy", "delete")
+_STDOUT = "-"
 _TRUE, _FALSE = ("", "1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
@@ -50,6 +50,9 @@ class ExportOptions:
     `names` are those that the output gives itself. `compression` is as `parse_encoder` reads it;
     `recompress` is for layers that rest in another form. `docker_types` asks for Docker's media types,
     `clamp` for no time later than the build's. `split` is None where it depends on the number of platforms.
+    `delete` removes from a directory what is not of the image. `canonical` also gives the names with the
+    digest in place of the tag, `dangling` is what comes before the digest of an image (without any other
+    name, if `dangling_only_unnamed`); `unpack` makes it ready to run.
     """
 
     type: str
@@ -61,6 +64,11 @@ class ExportOptions:
     store: bool = True
     as_archive: bool = True
     split: bool | None = None
+    delete: bool = False
+    canonical: bool = False
+    dangling: Reference | None = None
+    dangling_only_unnamed: bool = False
+    unpack: bool = False
     compression: str = "gzip"
     recompress: bool = False
     docker_types: bool = False
@@ -130,13 +138,17 @@ def read_options(output: Output, compression: str) -> ExportOptions:
     values = _Values(output.attributes, where)
     _check_names(output, known, where)
     _check_destination(output, values, where)
-    _check_refused(values, where)
+    if values.flag("oci-artifact"):
+        raise Unsupported(
+            f"{where}: oci-artifact=true is not supported: there are no attestations to be attached"
+        )
     if output.type == "docker":
         # docker load reads uncompressed layers fastest, and docker save writes them so.
         compression = "uncompressed"
     return ExportOptions(
         type=output.type,
-        dest=output.dest,
+        dest=output.dest
+        or (_STDOUT if output.type in _ARCHIVES and values.flag("tar", default=True) else ""),
         names=_names(values, where),
         push=values.flag("push", default=output.type == "registry"),
         by_digest=values.flag("push-by-digest"),
@@ -144,6 +156,11 @@ def read_options(output: Output, compression: str) -> ExportOptions:
         store=values.flag("store", default=True),
         as_archive=values.flag("tar", default=True),
         split=values.flag("platform-split") if "platform-split" in output.attributes else None,
+        delete=_deletes(values, where),
+        canonical=values.flag("name-canonical"),
+        dangling=_dangling(values, where),
+        dangling_only_unnamed=values.flag("danging-name-empty-only"),
+        unpack=values.flag("unpack"),
         compression=_compression(values, compression, where),
         recompress=values.flag("force-compression"),
         docker_types=not values.flag("oci-mediatypes", default=True),
@@ -191,25 +208,30 @@ def _check_destination(output: Output, values: _Values, where: str) -> None:
         if output.dest:
             raise InvalidOption(f"{where}: nothing leaves the build cache, so there is no dest")
         return
-    if not output.dest:
+    is_directory = output.type == "local" or not values.flag("tar", default=True)
+    if is_directory and not output.dest:
         raise InvalidOption(f"{where}: dest=PATH is missing")
-    if output.dest == "-" and (output.type == "local" or not values.flag("tar", default=True)):
+    if is_directory and output.dest == _STDOUT:
         raise InvalidOption(f"{where}: a directory cannot go to standard output")
 
 
-def _check_refused(values: _Values, where: str) -> None:
-    for key, reason in _REFUSED.items():
-        if values.flag(key):
-            raise Unsupported(f"{where}: {key}=true is not supported: {reason}")
-    if values.text("dangling-name-prefix"):
-        raise Unsupported(f"{where}: dangling-name-prefix is not supported", hint="give the image a name")
-    # `name@digest` finds an image of the store in any case, so name-canonical has nothing to add.
-    values.flag("name-canonical")
-    if values.text("mode") not in ("", "copy"):
-        raise Unsupported(
-            f"{where}: mode={values.text('mode')} is not supported",
-            hint="mode=copy leaves what else is in the directory; empty it before the build instead",
-        )
+def _deletes(values: _Values, where: str) -> bool:
+    mode = values.text("mode")
+    if mode not in _MODES:
+        raise InvalidOption(f"{where}: mode={mode}: expected copy or delete")
+    return mode == "delete"
+
+
+def _dangling(values: _Values, where: str) -> Reference | None:
+    prefix = values.text("dangling-name-prefix")
+    if not prefix:
+        return None
+    try:
+        return Reference.parse(prefix)
+    except ImageError as problem:
+        raise InvalidOption(
+            f"{where}: dangling-name-prefix={prefix}: {problem.message}", hint=problem.hint
+        ) from problem
 
 
 def _names(values: _Values, where: str) -> tuple[Reference, ...]:
@@ -224,6 +246,10 @@ def _names(values: _Values, where: str) -> tuple[Reference, ...]:
 
 def _compression(values: _Values, default: str, where: str) -> str:
     kind, level = values.text("compression") or default, values.text("compression-level")
+    if kind == "estargz":
+        raise Unsupported(
+            f"{where}: compression=estargz is not supported", hint="use gzip, zstd or uncompressed"
+        )
     text = f"{kind.partition(':')[0]}:{level}" if level else kind
     try:
         parse_encoder(text)

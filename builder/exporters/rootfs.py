@@ -19,6 +19,7 @@ from oci_image.errors import ImageError
 from oci_image.image import Layer
 from oci_image.layer.entry import Kind
 from oci_image.layer.merge import Placed, with_hardlinks
+from oci_image.layer.remove import remove_tree
 from oci_image.layer.tree import LayerTree
 from oci_image.layer.write import LayerWriter
 from oci_image.platform import Platform
@@ -57,17 +58,22 @@ class TarExporter:
 
     def _write(self, roots: Sequence[_Root], source: LayerSource) -> None:
         _check_overlaps(roots, source)
-        with output_file(self.dest) as out:
+        with output_file(self.dest, parents=True) as out:
             write_rootfs(out, roots, source, epoch=self.epoch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalExporter:
-    """Writes the merged filesystem into a directory, over what is there; the fields are those of a tar."""
+    """
+    Writes the merged filesystem into a directory, over what is there; the fields are those of a tar.
+
+    With `deletes` nothing else is in the directory afterwards.
+    """
 
     dest: str
     split: bool | None = None
     epoch: int | None = None
+    deletes: bool = False
 
     async def export(
         self, made: ImageSet, names: tuple[Reference, ...], host: Host, sink: EventSink
@@ -93,6 +99,8 @@ class LocalExporter:
                     user_namespace=host.user_namespace,
                     on_chown_refused=lambda *_: None,
                 )
+            if self.deletes:
+                _remove_stale(self.dest, _paths(roots, host.layers))
         except OSError as problem:
             raise ExportProblem(f"cannot write to {self.dest}: {problem.strerror}") from problem
         except ImageError as problem:
@@ -138,6 +146,34 @@ def _check_overlaps(roots: Sequence[_Root], source: LayerSource) -> None:
                     f"cannot overwrite /{entry.path} of {other} with that of {root.platform}",
                     hint="leave platform-split=false out: each platform gets a folder of its own then",
                 )
+
+
+def _paths(roots: Sequence[_Root], source: LayerSource) -> set[str]:
+    """Every path of an export."""
+    paths = {root.folder for root in roots}
+    for root in roots:
+        prefix = f"{root.folder}/" if root.folder else ""
+        tree = LayerTree([source.index(layer) for layer in root.layers])
+        paths.update(f"{prefix}{entry.path}" for entry in tree.walk(""))
+    return paths
+
+
+def _remove_stale(directory: str, kept: set[str]) -> None:
+    """Remove what is below a directory and not among the paths, without following links."""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(os.path.join(directory, folder)) as scan:
+            entries = list(scan)
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if path in kept:
+                folders += [path] if is_directory else []
+            elif is_directory:
+                remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 
 
 @contextmanager
-def output_file(dest: str) -> Iterator[BinaryIO]:
+def output_file(dest: str, *, parents: bool = False) -> Iterator[BinaryIO]:
     """
     A stream to write the result to; it appears under its name only when the block ends well.
 
@@ -26,6 +26,7 @@ def output_file(dest: str) -> Iterator[BinaryIO]:
 
     Args:
         dest: a path, or "-" for standard output (which must not be a terminal).
+        parents: whether missing directories above it are made.
 
     Raises:
         ExportProblem: the file cannot be written.
@@ -49,6 +50,8 @@ def output_file(dest: str) -> Iterator[BinaryIO]:
             with open(dest, "wb") as device:
                 yield device
             return
+        if parents:
+            os.makedirs(folder, exist_ok=True)
         with new_file(folder, name) as stream:
             yield stream
     except OSError as problem:

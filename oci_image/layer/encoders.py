@@ -18,7 +18,8 @@ from .codecs import library_version
 BLOCK = 512 * 1024
 """Bytes of input that one thread compresses at once with a gzip encoder; part of the encoder id."""
 
-_LEVELS = {"zlib-ng": range(1, 10), "isal": range(3), "zstandard": range(1, 23)}
+_LEVELS = {"zlib-ng": range(10), "isal": range(3), "zstandard": range(23)}
+"""0 is "stored" for zlib-ng, and the library's own level for zstandard."""
 _NAMES = {
     "gzip": ("gzip", "zlib-ng", 3),
     "gzip-fast": ("gzip", "isal", 2),

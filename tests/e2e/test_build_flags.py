@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 
 import pytest
@@ -140,23 +141,29 @@ def test_platform(busybox, tmp_path):
 
 def test_output_on_standard_output(busybox, context):
     """An archive on standard output is all that is there."""
-    process = busybox.start("--progress", "quiet", "-o", "-", context)
-    out, err = process.communicate(timeout=120)
+    for output, name in (("-", "who"), ("type=tar", "who"), ("type=oci", "index.json")):
+        process = busybox.start("--progress", "quiet", "-o", output, context)
+        out, err = process.communicate(timeout=120)
 
-    assert process.returncode == 0, err.decode()
-    with tarfile.open(fileobj=io.BytesIO(out)) as archive:
-        assert archive.extractfile("who").read() == b"nobody\n"
+        assert process.returncode == 0, err.decode()
+        assert err.startswith(b"sha256:")
+        with tarfile.open(fileobj=io.BytesIO(out)) as archive:
+            assert name in archive.getnames()
 
 
 def test_outputs_that_do_not_exist(busybox, context, tmp_path):
     """Unknown types and attributes are refused before anything runs."""
-    for output in ("type=tarball,dest=x", "type=oci", "type=oci,dest=x,colour=red", "oops,type=oci"):
+    for output in ("type=tarball,dest=x", "type=local", "type=oci,dest=x,colour=red", "oops,type=oci"):
         done = busybox.build(context, "-o", output, check=False)
         assert done.returncode == 1, output
         assert "#1" not in done.stderr
-    missing = busybox.build(context, "-o", f"type=oci,dest={tmp_path}/no/such/folder/x.tar", check=False)
-    assert missing.returncode == 1
-    assert "no/such/folder" in missing.stderr
+    for output in (f"type=oci,dest={context}", f"type=local,dest={context}/f", f"{context}/f"):
+        done = busybox.build(context, "-o", output, check=False)
+        assert done.returncode == 1
+        assert re.search(r"cannot write \S+: it is (a|no) directory", done.stderr)
+        assert "#1" not in done.stderr
+    busybox.build(context, "-o", f"type=tar,dest={tmp_path}/no/such/folder/x.tar")
+    assert tarfile.is_tarfile(tmp_path / "no/such/folder/x.tar")
 
 
 def test_plan(busybox, context):
@@ -168,13 +175,33 @@ def test_plan(busybox, context):
 
 
 def test_containerfile(busybox, tmp_path):
-    """Without a Dockerfile a Containerfile is taken; without both the error says so."""
+    """Without a Dockerfile a dockerfile or Containerfile is taken; without any the error says so."""
     (tmp_path / "c").mkdir()
     assert "Dockerfile" in busybox.build(tmp_path / "c", check=False).stderr
     (tmp_path / "c" / "Containerfile").write_text("FROM busybox\nENV C=1\n")
     busybox.build(tmp_path / "c", "-t", "c")
 
     assert "C=1" in busybox.image("c")["Config"]["Env"]
+    (tmp_path / "c" / "dockerfile").write_text("FROM busybox\nENV D=1\n")
+    busybox.build(tmp_path / "c", "-t", "d")
+    assert "D=1" in busybox.image("d")["Config"]["Env"]
+
+
+def test_values_that_scripts_leave_empty(busybox, context):
+    """A flag without a value is no flag, as with docker: scripts write --secret "$SECRET"."""
+    names = ("secret", "ssh", "output", "annotation", "allow", "cache-from", "cache-to", "build-context")
+    flags = [word for name in (*names, "add-host", "no-cache-filter") for word in (f"--{name}", "")]
+    assert busybox.build(context, *flags).stdout == busybox.build(context).stdout
+    assert "nothing to push" not in busybox.build(context, "-o", "", "-t", "named").stderr
+    assert busybox.image("named")
+
+
+def test_answers_of_calls_in_a_file(busybox, context, tmp_path):
+    """--metadata-file has what --call answers, as JSON and as text."""
+    done = busybox("--call=targets", "--metadata-file", tmp_path / "meta", context)
+    told = json.loads((tmp_path / "meta").read_text())
+    assert [target["name"] for target in told["result.json"]["targets"]] == ["first", "second"]
+    assert told["result.txt"] == done.stdout
 
 
 @pytest.mark.parametrize("context", ["-", "https://example.com/x.git", "git@example.com:x", "/nowhere"])

@@ -96,7 +96,8 @@ def test_another_value_of_a_secret_changes_nothing(busybox, tmp_path):
         ("id=a,src=/etc,type=file", "Is a directory"),
         ("id=a,type=vault", "type=vault: expected file or env"),
         ("id=a,what=b", "unexpected key 'what'"),
-        ('"id=a', "does not end"),
+        ('"id=a', "misplaced quotes"),
+        ('id=a,src="b,c"', "misplaced quotes"),
         ("id=big,src=/dev/zero", "larger than 512000 bytes"),
     ],
 )
@@ -111,10 +112,18 @@ def test_wrong_secrets(pybuild, tmp_path, flag, message):
 def test_a_required_secret_that_was_not_given(busybox, tmp_path):
     """The error names it, and its line."""
     context = dockerfile(tmp_path / "c", "RUN --mount=type=secret,id=tok,required true\n")
-    done = busybox.build(context, "--secret", "id=tok,env=NOT_SET_ANYWHERE", check=False)
+    done = busybox.build(context, "--secret", "id=other,env=PATH", check=False)
     assert done.returncode == 1
     assert "secret tok was not given" in done.stderr
     assert "--secret id=tok" in done.stderr
+
+
+def test_a_secret_of_an_unset_variable(busybox, tmp_path):
+    """It is empty, as with docker, also where it is required; a warning says so."""
+    run = "RUN --mount=type=secret,id=tok,required wc -c < /run/secrets/tok\n"
+    done = busybox.build(dockerfile(tmp_path / "c", run), "--secret", "id=tok,env=NOT_SET_ANYWHERE")
+    assert re.search(r"\b0\n", done.stderr)
+    assert "WARN: --secret id=tok: NOT_SET_ANYWHERE is not set in the environment" in done.stderr
 
 
 def test_a_secret_by_its_id_alone(busybox, tmp_path):
@@ -222,12 +231,13 @@ def test_a_key_that_is_none(busybox, tmp_path):
 def test_add_host(busybox, tmp_path):
     """Names are in /etc/hosts while commands run, in no layer; other names are another step."""
     context = dockerfile(tmp_path / "c", "RUN cp /etc/hosts /seen\n")
-    hosts = ("db.example:10.9.8.7", "six=[fd00::1]", "me:host-gateway")
+    hosts = ("db.example:10.9.8.7", "six=[fd00::1],me:host-gateway", '"two=10.0.0.1,10.0.0.2"')
     flags = [word for host in hosts for word in ("--add-host", host)]
     busybox.build(context, "-t", "x", *flags)
     seen = busybox("run", "x", "cat", "/seen").stdout
     assert "10.9.8.7\tdb.example\n" in seen
     assert "fd00::1\tsix\n" in seen
+    assert "10.0.0.1\ttwo\n10.0.0.2\ttwo\n" in seen
     assert re.search(r"^\d+\.\d+\.\d+\.\d+\tme$", seen, re.MULTILINE)
     busybox.build(context, "-t", "y", "--add-host", "db.example:10.9.8.8")
     assert "10.9.8.8" in busybox("run", "y", "cat", "/seen").stdout
@@ -284,6 +294,8 @@ def test_no_cache_filter(busybox, tmp_path):
     _, (first, second) = built("--no-cache-filter", "ONE")
     assert first != one
     assert second == two
+    _, (third, fourth) = built("--no-cache-filter", "one,two")
+    assert {third, fourth}.isdisjoint({first, second})
     done, _ = built("--no-cache-filter", "three")
     assert "--no-cache-filter three" in done.stderr
 

@@ -110,11 +110,55 @@ def test_annotations_of_one_image(pybuild, context, tmp_path):
 FORMS = {
     "compression=gzip": GZIP,
     "compression=gzip,compression-level=9": GZIP,
+    "compression=gzip,compression-level=0": GZIP,
+    "compression=zstd,compression-level=0": ZSTD,
     "compression=zstd,compression-level=19": ZSTD,
     "compression=uncompressed": GZIP.removesuffix("+gzip"),
     "oci-mediatypes=false": "application/vnd.docker.image.rootfs.diff.tar.gzip",
     "oci-mediatypes=false,compression=zstd": ZSTD,
 }
+
+
+def test_a_directory_with_nothing_else(pybuild, context, tmp_path, monkeypatch):
+    """mode=delete removes what is not of the image, follows no link, and needs leave elsewhere."""
+    target, precious = tmp_path / "work" / "files", tmp_path / "precious"
+    for folder in (target / "d" / "old", precious):
+        folder.mkdir(parents=True)
+    (precious / "kept").write_text("kept")
+    (target / "stale").symlink_to(precious)
+    (target / "d" / "old" / "x").write_text("x")
+    (target / "top").write_text("earlier")
+    refused = pybuild.build(context, "-o", f"type=local,dest={target},mode=delete", check=False)
+    assert refused.returncode == 1
+    assert "--allow buildx.local.delete" in refused.stderr
+    assert (target / "stale" / "kept").exists()
+
+    monkeypatch.chdir(tmp_path / "work")
+    pybuild.build(context, "-o", "type=local,dest=files,mode=delete")
+    assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == ["d", "d/a", "d/b", "top"]
+    assert (precious / "kept").read_text() == "kept"
+    (target / "more").write_text("")
+    pybuild.build(context, "-o", f"type=local,dest={target},mode=copy")
+    assert (target / "more").exists()
+    flags = ("--allow", "buildx.local.delete", "--platform", "linux/amd64,linux/arm64")
+    pybuild.build(context, *flags, "-o", f"type=local,dest={target},mode=delete")
+    assert sorted(path.name for path in target.iterdir()) == ["linux_amd64", "linux_arm64"]
+    assert (target / "linux_arm64" / "d" / "b").exists()
+
+
+def test_names_with_digests(pybuild, context):
+    """name-canonical and dangling-name-prefix name the image by its digest, also when its tag moves on."""
+    pybuild.build(context, "-t", "app:1", "-o", "type=image,name-canonical=true,unpack=true")
+    pybuild.build(context, "-o", "type=image,dangling-name-prefix=none/here")
+    pybuild.build(context, "-t", "other", "-o", "type=image,dangling-name-prefix=x,danging-name-empty-only=1")
+    first = pybuild.image("app:1")
+    names = {name.partition("@")[0] for name in first["RepoDigests"]}
+    assert names == {"app", "none/here", "other"}
+    (context / "top").write_text("changed")
+    pybuild.build(context, "-t", "app:1")
+    assert pybuild.image("app:1")["Id"] != first["Id"]
+    digest = first["RepoDigests"][0].partition("@")[2]
+    assert pybuild.image(f"app@{digest}")["Id"] == pybuild.image(f"none/here@{digest}")["Id"] == first["Id"]
 
 
 def test_forms_of_layers(pybuild, context, tmp_path):

@@ -21,7 +21,7 @@ class Progress(Protocol):
 
 def open_progress(kind: str, out: TextIO, *, color: bool) -> Progress:
     """
-    The renderer for ``--progress``: auto, plain, tty, json or quiet.
+    The renderer for ``--progress``: auto, plain, tty, json, rawjson or quiet.
 
     "auto" is tty on a terminal that can show it, otherwise plain.
     """
@@ -33,6 +33,10 @@ def open_progress(kind: str, out: TextIO, *, color: bool) -> Progress:
         from .jsonlines import JsonProgress
 
         return JsonProgress(out)
+    if kind == "rawjson":
+        from .rawjson import RawJsonProgress
+
+        return RawJsonProgress(out)
     if kind == "tty" or (kind == "auto" and out.isatty() and color):
         from .tty import TtyProgress
 

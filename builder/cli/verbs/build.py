@@ -18,6 +18,14 @@ if TYPE_CHECKING:  # type checkers take the name for True; importing typing woul
 DESCRIPTION = "Build an image from a Dockerfile and a build context."
 
 
+_SOURCE_POLICY = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
+_SKIPPED_WHEN_EMPTY = (
+    *("build_context", "secret", "ssh", "add_host", "no_cache_filter", "allow", "output", "annotation"),
+    *("cache_from", "cache_to"),
+)
+"""Flags that docker skips without a value, as scripts give them: ``--secret "$SECRET"``."""
+
+
 class _Misread(Exception):
     """The arguments cannot be read as they are."""
 
@@ -132,6 +140,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     args = read(arguments)
+    for name in _SKIPPED_WHEN_EMPTY:
+        setattr(args, name, [text for text in getattr(args, name) if text])
     _add_defaults(args, os.environ)
     builds = args.call == "build" and not args.plan
     if args.iidfile and builds:
@@ -152,12 +162,24 @@ def main(arguments: list[str]) -> int:
 
 
 def _add_defaults(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
-    """What docker's command line takes from the environment unless a flag says it."""
+    """
+    What docker's command line takes from the environment unless a flag says it.
+
+    Raises:
+        Unsupported: what a variable asks for is not done.
+    """
+    if environment.get(_SOURCE_POLICY):
+        from ...errors import Unsupported
+
+        raise Unsupported(
+            f"{_SOURCE_POLICY} is not supported: sources are not judged by policies",
+            hint="a build that ignored the policy would be no help: remove the variable from the environment",
+        )
     if not args.platform and environment.get("DOCKER_DEFAULT_PLATFORM"):
         args.platform = [environment["DOCKER_DEFAULT_PLATFORM"]]
     if args.progress == "auto" and environment.get("BUILDKIT_PROGRESS"):
         kind = environment["BUILDKIT_PROGRESS"]
-        if kind in ("plain", "tty", "json", "quiet", "none"):  # of the others of BuildKit none is known
+        if kind in ("plain", "tty", "json", "rawjson", "quiet", "none"):  # docker ignores others, too
             args.progress = "quiet" if kind == "none" else kind
 
 
@@ -178,7 +200,7 @@ def _run(args: argparse.Namespace, inputs: Inputs, environment: dict[str, str], 
 
         call = Call(method=PLAN, is_json=args.progress == "json") if args.plan else parse_call(args.call)
         if call.method != "build":
-            return answer(call, request, settings, progress=args.progress)
+            return answer(call, request, settings, args)
     return build(request, args, settings, read_granted(args, environment), key=same_key)
 
 

@@ -1,7 +1,10 @@
 """How a build is shown: plain lines and the live picture."""
 
+import base64
 import io
+import json
 import re
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -63,6 +66,51 @@ def test_plain_lines_are_whole_and_numbered() -> None:
         "#3 three\n#3 CACHED\n\nWARN: careful\n#4 pushing\n#4 layer 1.5 kB\n#4 done\n#4 DONE 1.0s\n\n"
         "#5 fetching\n#5 ERROR: no route\n\n"
     )
+
+
+def test_the_form_of_buildkit() -> None:
+    """Programs that follow docker buildx find steps, tasks, output and warnings where they look for them."""
+    out = io.StringIO()
+    base = step("base")
+    run = Step(MakeDir(path="run", epoch=0), (base,), Origin(name="RUN make", span=None))
+    with open_progress("rawjson", out, color=False) as progress:
+        progress(StepCached(base))
+        progress(StepStarted(run, 10.0))
+        progress(StepLog(run, 2, b"\xffhot\n"))
+        progress(StepDone(run, 12.5, 0))
+        progress(StepProblem(step("lost"), 13.0, "cancelled"))
+        progress(TaskStarted("pushing", 14.0))
+        progress(TaskProgress("pushing", "layer", 1500, 1500))
+        progress(TaskDone("pushing", 15.0, "app@sha256:00"))
+        progress(TaskProblem("fetching", 16.0, "no route"))
+        progress(Notice("warning", "careful"))
+        progress(Notice("info", "by the way"))
+
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    vertexes = [vertex for line in lines for vertex in line.get("vertexes", ())]
+    cached, started, done, lost = vertexes[:4]
+    assert (cached["digest"], cached["name"], cached["cached"]) == (str(base.digest), "base", True)
+    assert (started["inputs"], "completed" in started) == ([str(base.digest)], False)
+    assert done["started"] == started["started"]
+    assert datetime.fromisoformat(done["completed"]) - datetime.fromisoformat(done["started"]) == timedelta(
+        seconds=2.5
+    )
+    assert lost["error"] == "context canceled"
+    logs = [log for line in lines for log in line.get("logs", ())]
+    assert [(log["stream"], base64.b64decode(log["data"])) for log in logs] == [
+        (2, b"\xffhot\n"),
+        (2, b"by the way\n"),
+    ]
+    statuses = [status for line in lines for status in line.get("statuses", ())]
+    assert [(status["id"], status["current"]) for status in statuses] == [
+        ("layer", 1500),
+        ("app@sha256:00", 0),
+    ]
+    assert vertexes[6]["error"] == "no route"
+    (warning,) = [warning for line in lines for warning in line.get("warnings", ())]
+    assert base64.b64decode(warning["short"]) == b"careful"
+    known = {vertex["digest"] for vertex in vertexes}
+    assert {thing["vertex"] for thing in (*logs, *statuses, warning)} <= known
 
 
 def test_picture_fits_and_ends_complete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ def test_flags_that_hold_anyway(text):
         ("--quiet=true", {"progress": "quiet"}),
         ("--check=true", {"call": "check"}),
         ("--progress none", {"progress": "quiet"}),
+        ("--progress rawjson", {"progress": "rawjson"}),
         ("--load --progress=plain", {"progress": "plain"}),
         ("--print outline", {"call": "outline"}),
         ("--resource memory=1g,cpu-quota=5000", {"memory": "1g", "cpu_quota": "5000"}),
@@ -69,7 +70,6 @@ def test_flags_with_other_words(text, found):
         ("--detach", "--detach is not supported"),
         ("-D", "-D is not supported"),
         ("--stream", "--stream is not supported"),
-        ("--progress rawjson", "--progress rawjson is not supported"),
     ],
 )
 def test_flags_that_are_refused(text, message):
@@ -133,8 +133,13 @@ def test_the_environment_of_docker():
     assert (loud.progress, loud.platform) == ("json", ["linux/amd64"])
     quiet, unknown = read(["."]), read(["."])
     _add_defaults(quiet, {"BUILDKIT_PROGRESS": "none"})
-    _add_defaults(unknown, {"BUILDKIT_PROGRESS": "rawjson"})
+    _add_defaults(unknown, {"BUILDKIT_PROGRESS": "fancy"})
     assert (quiet.progress, unknown.progress) == ("quiet", "auto")
+    raw = read(["."])
+    _add_defaults(raw, {"BUILDKIT_PROGRESS": "rawjson", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": ""})
+    assert raw.progress == "rawjson"
+    with pytest.raises(Unsupported, match="EXPERIMENTAL_BUILDKIT_SOURCE_POLICY is not supported"):
+        _add_defaults(raw, {"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "policy.json"})
 
 
 def bounds(text):
