@@ -112,7 +112,8 @@ async def show_repositories(request: web.Request) -> web.StreamResponse:
     lines = await state.in_thread(
         lines_of, state.store, listing.names, lambda name: rights.may(who, name, "pull")
     )
-    storage = await _storage(request.app) if rights.is_administrator(who) else None
+    is_first = not (after or listing.word)
+    storage = await _storage(request.app) if is_first and rights.is_administrator(who) else None
     return _html(page_views.repositories(_frame(request, who), listing, lines, storage, after=after))
 
 

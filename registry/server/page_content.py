@@ -39,7 +39,7 @@ class LayerLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferrerLine:
-    """Something that refers to a manifest: its kind in a word, and where it is."""
+    """Something that refers to a manifest: its kind in a word, where it is, and the bytes of all of it."""
 
     kind: str
     type: str
@@ -270,12 +270,13 @@ def _facts(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _referrers(store: RegistryStore, repository: str, subject: Digest) -> tuple[ReferrerLine, ...]:
-    found = [
-        ReferrerLine(
-            kind=kind_of(item.artifact_type), type=item.artifact_type, digest=item.digest, size=item.size
-        )
-        for item in collect(store, repository, subject)
-    ]
+    found = []
+    for number, item in enumerate(collect(store, repository, subject)):
+        held = store.manifests.get(repository, item.digest) if number < _MEASURED else None
+        value = None if held is None else _parse(held)
+        size = _size(value) if isinstance(value, Manifest) else item.size
+        kind, type_ = kind_of(item.artifact_type), item.artifact_type
+        found.append(ReferrerLine(kind=kind, type=type_, digest=item.digest, size=size))
     for suffix, word in ATTACHMENTS.items():
         digest = store.tags.get(repository, f"{subject.algorithm}-{subject.hex}.{suffix}")
         stored = None if digest is None else store.manifests.get(repository, digest)
@@ -284,5 +285,6 @@ def _referrers(store: RegistryStore, repository: str, subject: Digest) -> tuple[
             kind = stored.descriptor.artifact_type or stored.descriptor.media_type
             if isinstance(value, Manifest) and value.layers and kind in mediatypes.CONFIGS:
                 kind = value.layers[0].media_type
-            found.append(ReferrerLine(kind=word, type=kind, digest=stored.digest, size=len(stored.raw)))
+            size = _size(value) if isinstance(value, Manifest) else len(stored.raw)
+            found.append(ReferrerLine(kind=word, type=kind, digest=stored.digest, size=size))
     return tuple(found)

@@ -286,6 +286,7 @@ async def test_indexes_and_referrers(client):
     assert any(re.fullmatch(r"4\.\d kB", text) for text in page.text)  # of the image, not of its manifest
     page = await get(client, "/r/app:1")
     assert {"SBOM (SPDX)", "Signature"} <= set(page.text)
+    assert page.text.count("4.3 kB") == 2  # of what they hold, not of their manifests
     tags = (await get(client, "/r/app")).text
     assert {"linux/arm64", "image", "signature", "referrers"} <= set(tags)
     page = await get(client, f"/r/app@{sbom['digest']}")
@@ -467,6 +468,7 @@ async def test_storage_use_is_for_administrators(aiohttp_client, tmp_path, htpas
     assert any("are in use on the storage" in text for text in page.text)
     held = "Repositories hold 4.8 kB in 1 tag, 1 manifest, 3 blobs, shared content counted once."
     assert held in page.text
+    assert held not in (await get(client, "/?find=app", headers=ann)).text
     page = await get(client, "/")
     assert page.count("meter") == 0
     assert "/r/public/app" in page.links
