@@ -223,9 +223,12 @@ class Root:
 
     def _overlay(self, targets: Sequence[tuple[str, bool]], scratch: "Scratch") -> int:
         with operation("look into the root file system"):
-            probe = overlay(scratch, [self.anchor, *self._lowers], userns=self._userns)
-            init = _init_layer(probe, targets, scratch)
-            os.close(probe)
+            if self._root["lacks"] is not None:
+                init = _layer_of(self._root["lacks"], scratch)
+            else:
+                probe = overlay(scratch, [self.anchor, *self._lowers], userns=self._userns)
+                init = _init_layer(probe, targets, scratch)
+                os.close(probe)
         return overlay(
             scratch,
             [*init, *self._lowers],
@@ -241,6 +244,24 @@ class Root:
 def _open_directory(path: str) -> int:
     with operation(f"open {path}"):
         return os.open(path, sc.O_PATH | os.O_DIRECTORY)
+
+
+def _layer_of(places: Sequence[dict[str, Any]], scratch: Scratch) -> list[int]:
+    """Return a layer with places that are known to be wanted, parents first."""
+    if not places:
+        return []
+    layer = scratch.directory()
+    for place in places:
+        name = place["path"].lstrip("/")
+        if place["directory"]:
+            os.mkdir(name, dir_fd=layer)
+        else:
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, dir_fd=layer))
+    for place in reversed(places):
+        name = place["path"].lstrip("/")
+        os.chmod(name, place["mode"], dir_fd=layer)
+        os.utime(name, (place["mtime"], place["mtime"]), dir_fd=layer)
+    return [layer]
 
 
 def _init_layer(root: int, targets: Sequence[tuple[str, bool]], scratch: Scratch) -> list[int]:

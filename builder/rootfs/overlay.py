@@ -20,7 +20,7 @@ from oci_image.layer.tree import LayerTree
 from oci_image.layer.whiteouts import is_whiteout_device
 from oci_image.layer.write import LayerWriter
 from oci_image.store.problems import store_problem
-from runtime.spec import OverlayRoot
+from runtime.spec import PLACES, OverlayRoot, Place
 
 from ..errors import Unsupported
 from ..perform.layers import write_layer
@@ -57,6 +57,7 @@ class OverlayDriver(LayeredDriver):
             upper=os.path.join(directory, "upper"),
             work=os.path.join(directory, "work"),
             volatile=True,
+            lacks=_lacking(tree),
         )
         return OverlayWorkspace(self, directory, root, tree)
 
@@ -102,6 +103,28 @@ class OverlayWorkspace:
     def release(self) -> None:
         """Remove everything; idempotent."""
         remove_tree(self._directory)
+
+
+def _lacking(tree: LayerTree) -> tuple[Place, ...] | None:
+    """What the root filesystem lacks of the places that sandboxes mount on; None where that is not simple."""
+    made: dict[str, Place] = {}
+    for path, is_directory in PLACES:
+        entry = tree.lookup(path.strip("/"))
+        if entry is not None:
+            if entry.kind is not (Kind.DIRECTORY if is_directory else Kind.FILE):
+                return None
+            continue
+        above = path.rpartition("/")[0]
+        if above and above not in made:
+            parent = tree.lookup(above.strip("/"))
+            if parent is None:
+                made[above] = Place(above, directory=True, mode=0o755)
+            elif parent.kind is Kind.DIRECTORY and not (parent.uid or parent.gid or parent.xattrs):
+                made[above] = Place(above, directory=True, mode=parent.mode, mtime=parent.mtime)
+            else:
+                return None
+        made[path] = Place(path, directory=is_directory, mode=0o755 if is_directory else 0o644)
+    return tuple(made.values())
 
 
 def _look_like(directory: str, entry: Entry | None) -> None:

@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,66 @@ async def test_new_changed_and_removed_files(shop):
         "d/sub/c": "C 644",
         "new": "new\n 644",
     }
+
+
+def _etc_of(shop, kind):
+    stand_ins = sys.modules["stand_ins"]
+    directory, file, symlink = stand_ins.directory, stand_ins.file, stand_ins.symlink
+    return {
+        "absent": [],
+        "empty": [directory("etc", 0o750, mtime=5)],
+        "some": [directory("etc", 0o1755, mtime=7), file("etc/hosts", "x"), directory("proc", 0o555)],
+        "all": [
+            directory("etc"),
+            *(file(f"etc/{name}", "x") for name in ("hosts", "hostname", "resolv.conf")),
+            *(directory(name, 0o700, mtime=9) for name in ("proc", "dev", "sys")),
+        ],
+        "linked": [directory("etc"), symlink("etc/resolv.conf", "../run/resolv.conf")],
+        "link": [directory("real"), symlink("etc", "real")],
+        "owned": [directory("etc", 0o755, 3, 4)],
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "some", "all", "linked", "link", "owned"])
+async def test_what_the_driver_knows_to_be_missing_is_missing(tmp_path, sandbox, kind):
+    """A sandbox looks the same, and leaves the same, whether it looks for the places of mounts or is told."""
+    shop = Workshop(tmp_path, "overlay", sandbox)
+    applets = ("sh", "stat", "ls", "cat", "touch")
+    base = shop.bench.base(
+        sys.modules["stand_ins"].directory("bin"),
+        shop.busybox,
+        *(sys.modules["stand_ins"].symlink(f"bin/{name}", "busybox") for name in applets),
+        *_etc_of(shop, kind),
+    )
+    command = (
+        "stat -c '%n %a %u:%g %Y %F' /* /etc/*; cat /etc/hosts /etc/hostname /etc/resolv.conf; touch /etc/new"
+    )
+    seen, known = [], []
+    for told in (True, False):
+        workspace = shop.driver.prepare(base)
+        known.append(workspace.root.lacks)
+        root = workspace.root if told else replace(workspace.root, lacks=None)
+        spec = SandboxSpec(argv=("/bin/sh", "-c", command), rootfs=root, env=("PATH=/bin",))
+        output = []
+        await sandbox.run(spec, on_output=lambda _, data, output=output: output.append(data))
+        text = b"".join(output).decode()
+        # What is the sandbox's own was made just now.
+        own = ("/dev ", "/proc ", "/sys ", *(["/etc "] if kind == "absent" else []))
+        lines = [line for line in text.splitlines() if not line.startswith(own)]
+        lines = [re.sub(r"^(/etc/(hosts|hostname|resolv.conf) .*) \d{9,} ", r"\1 ", line) for line in lines]
+        seen.append(
+            (
+                lines,
+                [
+                    str(entry)
+                    for entry in shop.bench.written(base.with_layer(workspace.capture(lambda _: EPOCH)))
+                ],
+            )
+        )
+        workspace.release()
+    assert seen[0] == seen[1]
+    assert (known[0] is None) is (kind in ("linked", "link", "owned"))
+    shop.close()
 
 
 @pytest.mark.parametrize(
