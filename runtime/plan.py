@@ -8,7 +8,7 @@ https://docs.docker.com/engine/security/ and in the OCI runtime specification.
 
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import capabilities, mounts, text
@@ -16,7 +16,7 @@ from . import syscalls as sc
 from .errors import NotPermitted, SandboxError
 from .mounts import CgroupView, Devices, FileContent, FixedMount, Mount, Proc, Sysfs
 from .namespaces import IdMap
-from .spec import NetworkMode, SandboxSpec
+from .spec import NetworkMode, OverlayRoot, Rootfs, SandboxSpec
 from .values import encode
 
 MASKED = (
@@ -67,7 +67,7 @@ def make(spec: SandboxSpec, around: Surroundings) -> dict[str, Any]:
         "cwd": mounts.clean(spec.cwd),
         "user": spec.user,
         "hostname": spec.hostname,
-        "root": encode(spec.rootfs),
+        "root": encode(_root(spec)),
         "userns": userns,
         "single_id": around.id_map.kind == "single",
         "setgroups": around.id_map.setgroups,
@@ -91,6 +91,13 @@ def make(spec: SandboxSpec, around: Surroundings) -> dict[str, Any]:
         "own_stdio": True,
         "cgroup_procs": list(around.cgroup_procs),
     }
+
+
+def _root(spec: SandboxSpec) -> Rootfs:
+    root = spec.rootfs
+    if isinstance(root, OverlayRoot) and spec.mounts:
+        return replace(root, lacks=None)  # there are more places than those
+    return root
 
 
 def ground_of(

@@ -54,7 +54,7 @@ class OverlayRoot:
     `lowers` are ordered **bottom to top**: the first is the base of the image, the last the newest layer.
     Changes land in `upper`; `work` must be an empty directory beside it. With `volatile` nothing is synced
     to disk and `work` cannot be used a second time. `lacks` says which of `PLACES` the merged directories do
-    not have, with what is above them; None lets the sandbox look for itself, which takes two milliseconds.
+    not have, with what is above them; None, or any mount that is asked for, lets the sandbox look for itself.
     """
 
     lowers: tuple[str, ...]

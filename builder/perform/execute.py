@@ -20,7 +20,7 @@ from runtime.control import ExitStatus
 from runtime.emulation import missing_part
 from runtime.errors import ProgramNotFound, SandboxError
 from runtime.network import choose_network
-from runtime.spec import Limits, NetworkMode, OverlayRoot, SandboxSpec, Ulimit
+from runtime.spec import Limits, NetworkMode, SandboxSpec, Ulimit
 
 from ..errors import BuildError, StepFailed
 from ..events import Notice, StepLog
@@ -125,12 +125,9 @@ def _spec(op: Exec, workspace: Workspace, given: Mounted, supplies: Supplies) ->
     if requested is None and network is not NetworkMode.PRIVATE and reason not in supplies.said:
         supplies.said.add(reason)
         supplies.sink(Notice("info", f"commands use {reason}"))
-    root = workspace.root
-    if given.mounts and isinstance(root, OverlayRoot):
-        root = replace(root, lacks=None)  # more places than the driver knows of
     return SandboxSpec(
         argv=op.argv,
-        rootfs=root,
+        rootfs=workspace.root,
         env=(*op.env, *op.hidden_env, *given.env),
         cwd=op.cwd,
         user=op.user,

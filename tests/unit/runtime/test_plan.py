@@ -10,7 +10,8 @@ from runtime import syscalls as sc
 from runtime.errors import NotPermitted, SandboxError
 from runtime.mounts import Tmpfs
 from runtime.namespaces import IdMap
-from runtime.spec import DirectoryRoot, Limits, NetworkMode, SandboxSpec, Ulimit
+from runtime.spec import DirectoryRoot, Limits, NetworkMode, OverlayRoot, Place, SandboxSpec, Ulimit
+from runtime.values import encode
 
 EVERYTHING = (1 << 41) - 1
 AROUND = plan.Surroundings(
@@ -111,3 +112,13 @@ def test_description() -> None:
     assert lines[0] == "proc on /proc"
     assert "tmpfs on /cache (mode 1777)" in lines
     assert lines[-1] == "run true as root in /"
+
+
+def test_what_a_root_lacks_is_for_sandboxes_without_mounts() -> None:
+    """Who asks for mounts may need more places than the caller knew of; the sandbox looks for itself then."""
+    place = Place("/proc", directory=True, mode=0o755)
+    root = OverlayRoot(lowers=("/l",), upper="/u", work="/w", lacks=(place,))
+    told = SandboxSpec(argv=("true",), rootfs=root)
+    asked = replace(told, mounts=(Tmpfs(target="/data"),))
+    assert plan.make(told, AROUND)["root"]["lacks"] == [encode(place)]
+    assert plan.make(asked, AROUND)["root"]["lacks"] is None
