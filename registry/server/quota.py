@@ -32,7 +32,7 @@ def check_store(store: RegistryStore, policies: Sequence[Policy]) -> None:
     Raises:
         InvalidConfiguration: one of them has a quota or lets tags go.
     """
-    if not _is_directory(store):
+    if policies and not _is_directory(store):
         check_policies_of_memory(policies)
 
 
