@@ -9,6 +9,7 @@ while one runs: it may just have made them.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -52,6 +53,7 @@ def prune(
     unused_since: float | None = None,
     chooses: Chooser | None = None,
     keep: int | None = None,
+    free: int | None = None,
     cutoff: float,
     dry_run: bool = False,
 ) -> Pruned:
@@ -65,6 +67,7 @@ def prune(
         chooses: choose what this says yes to.
         keep: of what is chosen (of all, where nothing else says) only so much that the cache has at most so
             many bytes, what was unused for longest first.
+        free: the same, until so many bytes of the file system are free; the smaller cache of both is meant.
         cutoff: unneeded blobs younger than this Unix time stay.
         dry_run: only report.
 
@@ -73,6 +76,10 @@ def prune(
     """
     with collecting(store.state):
         found = account(store)
+        if free is not None:
+            missing = free - shutil.disk_usage(store.root).free
+            enough = max(0, found.cache_size - max(0, missing))
+            keep = enough if keep is None else min(keep, enough)
         if everything or (keep is not None and chooses is None and unused_since is None):
             chooses = _anything
         victims = [

@@ -33,7 +33,11 @@ DAMAGED = "damaged"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRow:
-    """One line of ``pybuild images``; `size` counts the layers as they rest, in bytes."""
+    """
+    One line of ``pybuild images``; `size` counts the layers as they rest, in bytes.
+
+    `came` is when the image came into the store, in Unix seconds.
+    """
 
     name: Reference | None
     id: Digest
@@ -41,6 +45,7 @@ class ImageRow:
     platform: str
     created: str | None
     size: int
+    came: float | None = None
 
 
 def rows(store: LocalStore) -> Iterator[ImageRow]:
@@ -72,6 +77,7 @@ def rows(store: LocalStore) -> Iterator[ImageRow]:
                 platform=str(config.platform),
                 created=config.created,
                 size=sum(layer.size for layer in image.manifest.value.layers),
+                came=store.blobs.modified(image.id),
             )
 
 
@@ -130,12 +136,20 @@ def describe(store: LocalStore, found: Found, platform: Platform | None = None) 
 
 def _shown_image(store: LocalStore, found: Found, platform: Platform | None) -> Image:
     try:
-        return store.image(found.descriptor, platform)
+        return _for_platform(store, found, platform)
     except NotFound:
         first = next(store.images(found.descriptor), None)
         if platform is not None or first is None:
             raise
         return first
+
+
+def _for_platform(store: LocalStore, found: Found, platform: Platform | None) -> Image:
+    """The image for a platform; unlike a base image, one that was asked for has to be for it."""
+    image = store.image(found.descriptor, platform)
+    if platform is not None and image.config.value.platform.rank(platform) is None:
+        raise NotFound(f"the image is for {image.config.value.platform}, not for {platform}")
+    return image
 
 
 def _index_members(store: LocalStore, found: Found) -> dict[str, Any]:
@@ -165,7 +179,7 @@ def image_set(store: LocalStore, found: Found, platform: Platform | None = None)
     document = store.document(found.descriptor)
     value = document.value
     if platform is not None or not isinstance(value, Index):
-        return single(store.image(found.descriptor, platform))
+        return single(_for_platform(store, found, platform))
     images = []
     for entry in value.manifests:
         if store.blobs.stat(entry.digest) is None:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oci_image.reference import Reference
@@ -77,8 +78,9 @@ def build(
         open_progress(args.progress, sys.stderr, color=settings.color) as progress,
         open_host(
             settings, store, progress, check_sandboxes=entry.check, cache_limit=_cache_limit(args, settings)
-        ) as host,
+        ) as opened,
     ):
+        host = replace(opened, network=replace(opened.network, secrets=granted.secrets))
         for text in granted.notices:
             progress(Notice("warning", text))
         try:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dockerfile_grammar.errors import DockerfileError
@@ -28,6 +28,7 @@ from ..local import LocalStore
 from ..loop import drive
 from ..request import BuildRequest
 from ..sources.fetching import Fetcher
+from .granted import read_granted
 from .progress.open import open_progress
 from .settings import Settings
 from .wiring import open_host
@@ -103,6 +104,7 @@ def answer(call: Call, request: BuildRequest, settings: Settings, args: argparse
             progress=args.progress,
             settings=settings,
             teller=teller,
+            secrets=read_granted(args, settings.environment).secrets,
         )
         return _ANSWERS[call.method](question)
     except Exception as problem:
@@ -150,6 +152,7 @@ class _Question:
     progress: str
     settings: Settings
     teller: _Teller
+    secrets: Mapping[str, bytes] = field(repr=False)
 
     @property
     def platform(self) -> Platform:
@@ -162,6 +165,7 @@ class _Question:
         with ExitStack() as stack:
             sink = stack.enter_context(open_progress(self.progress, sys.stderr, color=settings.color))
             host = stack.enter_context(open_host(settings, LocalStore(settings.root), sink))
+            host = replace(host, network=replace(host.network, secrets=self.secrets))
             contexts: dict[str, BuildContext] = {}
             fetcher = Fetcher(host, sink, contexts, fetches=False)
             stack.callback(_close, contexts, fetcher)

@@ -10,12 +10,22 @@ from __future__ import annotations
 import os
 import sys
 
+from .roots import home
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # type checkers take the name for True; importing typing would take long
     import argparse
     from collections.abc import Mapping
 
 DOCKERFILE_LIMIT = 32 << 20
+_CONFIG_LIMIT = 1 << 20
+_PROXIES = {
+    "httpProxy": "HTTP_PROXY",
+    "httpsProxy": "HTTPS_PROXY",
+    "ftpProxy": "FTP_PROXY",
+    "noProxy": "NO_PROXY",
+    "allProxy": "ALL_PROXY",
+}
 DOCKERFILES = ("Dockerfile", "dockerfile", "Containerfile")
 """What a Dockerfile may be called that ``-f`` does not name; the first that is there is taken."""
 
@@ -152,6 +162,8 @@ def build_args(texts: list[str], environment: Mapping[str, str]) -> dict[str, st
     """
     The values of ``--build-arg``; a bare name takes that of the environment.
 
+    Proxies that Docker's config.json has for builds are among them, unless they are given in whatever case.
+
     Raises:
         InvalidOption: a name is empty.
     """
@@ -167,4 +179,29 @@ def build_args(texts: list[str], environment: Mapping[str, str]) -> dict[str, st
         elif name in environment:
             pairs[name] = environment[name]
         # A bare name that the environment does not have is not passed at all, as docker does.
+    given = {name.upper() for name in pairs}
+    pairs |= {name: value for name, value in _proxies(environment).items() if name.upper() not in given}
     return pairs
+
+
+def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """What ``proxies`` of Docker's config.json lets builds have; a broken file is told where it is needed."""
+    folder = environment.get("DOCKER_CONFIG") or os.path.join(home(environment), ".docker")
+    try:
+        with open(os.path.join(folder, "config.json"), "rb") as stream:
+            raw = stream.read(_CONFIG_LIMIT)
+    except OSError:
+        return {}
+    import json
+
+    try:
+        found = json.loads(raw)["proxies"]["default"]
+        values = {name: found[key] for key, name in _PROXIES.items() if found.get(key)}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}
+    return {
+        spelt: value
+        for name, value in values.items()
+        if isinstance(value, str)
+        for spelt in (name, name.lower())
+    }

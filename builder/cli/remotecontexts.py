@@ -16,11 +16,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import BinaryIO
 
 from ..errors import InvalidContext, InvalidOption
 from ..sources.fetching import Fetcher
-from ..sources.remote import UrlSource, parse_git, without_credentials
+from ..sources.remote import UrlSource, is_url, parse_git, without_credentials
+from .granted import read_granted
 from .inputs import (
     DOCKERFILE_LIMIT,
     DOCKERFILES,
@@ -55,6 +57,7 @@ def fetched_inputs(
 
     if args.context == _STDIN and args.file == "-":
         raise InvalidOption("standard input cannot be the build context and the Dockerfile at once")
+    secrets = read_granted(args, environment).secrets
     if args.context == _STDIN:
         _keep_standard_input()
     Entry(settings).enter()
@@ -62,7 +65,7 @@ def fetched_inputs(
         open_progress(args.progress, sys.stderr, color=settings.color) as progress,
         open_host(settings, LocalStore(settings.root), progress) as host,
     ):
-        fetcher = Fetcher(host, progress, {})
+        fetcher = Fetcher(replace(host, network=replace(host.network, secrets=secrets)), progress, {})
         try:
             found, seconds = _found(args, fetcher, environment)
             dockerfile = _fetched(args.file, fetcher) if is_address(args.file) else None
@@ -94,6 +97,11 @@ def _found(
         keep = build_args(args.build_arg, environment).get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "")
         directory = fetcher.directory_of(args.context, keep_git_dir=keep.lower() in ("1", "true"))
         return asyncio.run(directory), asyncio.run(fetcher.time_of(git))
+    if not is_url(args.context):
+        raise InvalidContext(
+            f"the build context {without_credentials(args.context)} is nothing that can be fetched",
+            hint='expected a directory, a git repository, an http or https URL, or "-"',
+        )
     source = UrlSource(url=args.context)
     file = asyncio.run(fetcher.fetch_file(source))
     with fetcher.open_blob(file.digest) as stream:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
+from ..request import DEFAULT_EPOCH
+
 
 def size(count: float) -> str:
     """Bytes in decimal units with three digits, as Docker writes them: ``1.23MB``."""
@@ -35,15 +37,22 @@ def ago(seconds: float) -> str:
     return next((text for fits, text in steps if fits), f"{int(days / 365)} years")
 
 
-def since(created: str | None) -> str:
-    """An RFC 3339 time as ``3 hours ago``; "N/A" where there is none."""
-    if not created:
-        return "N/A"
-    try:
-        moment = datetime.fromisoformat(created)
-    except ValueError:
-        return created
-    return ago(max(0.0, time.time() - moment.timestamp())) + " ago"
+def since(created: str | None, came: float | None = None) -> str:
+    """
+    An RFC 3339 time as ``3 hours ago``.
+
+    Where there is none, or the fixed one of builds that were given none, that at which it came here (in Unix
+    seconds) takes its place, or else "N/A".
+    """
+    moment: float | None = None
+    if created:
+        try:
+            moment = datetime.fromisoformat(created).timestamp()
+        except ValueError:
+            return created
+    if moment is None or moment == DEFAULT_EPOCH:
+        moment = came
+    return "N/A" if moment is None else ago(max(0.0, time.time() - moment)) + " ago"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -190,7 +190,7 @@ class Fetcher:
                 place,
                 self._host.state,
                 keep_git_dir=source.keep_git_dir is True,
-                environment=self._host.network.environment,
+                network=self._host.network,
                 checkpoint=checkpoint,
             )
             self._commits[replace(source, keep_git_dir=None)] = commit.time

@@ -2,8 +2,9 @@
 Git repositories: one commit's files in a directory, by the git program.
 
 Repositories are kept, bare and as shallow as possible, under ``state/git``, so that the next build asks for
-what is new only. Credentials of a URL reach git through its environment: they are in no argument list, no
-configuration and no message. Nothing of the user's git configuration changes what is checked out.
+what is new only. Credentials of a URL, or of the secrets GIT_AUTH_HEADER and GIT_AUTH_TOKEN, reach git by its
+environment: they are in no argument list, no configuration and no message. Nothing of the user's git
+configuration changes what is checked out.
 Governing text: git(1), gitprotocol-v2(5); what is chosen of a repository is as BuildKit does it.
 """
 
@@ -25,6 +26,7 @@ from oci_image.digest import Digest
 from oci_image.layer.remove import remove_tree
 
 from ..errors import BuildError
+from .options import NetworkOptions
 from .remote import GitSource
 
 _POLL = 0.1
@@ -47,7 +49,7 @@ def check_out(
     state: str,
     *,
     keep_git_dir: bool,
-    environment: Mapping[str, str],
+    network: NetworkOptions,
     checkpoint: Callable[[], None],
 ) -> Commit:
     """
@@ -56,7 +58,7 @@ def check_out(
     Raises:
         BuildError: there is no git, no such repository, ref or directory, or another commit than asked for.
     """
-    git = _Git(source, environment, checkpoint)
+    git = _Git(source, network, checkpoint)
     repository = os.path.join(state, "git", Digest.of(source.url.encode()).hex[:32])
     with _locked(f"{repository}.lock", checkpoint):
         commit = _fetch(git, source, repository)
@@ -97,9 +99,8 @@ def inside(directory: str, source: GitSource) -> str:
 class _Git:
     """Runs git for one repository."""
 
-    def __init__(
-        self, source: GitSource, environment: Mapping[str, str], checkpoint: Callable[[], None]
-    ) -> None:
+    def __init__(self, source: GitSource, network: NetworkOptions, checkpoint: Callable[[], None]) -> None:
+        environment = network.environment
         program = shutil.which("git", path=environment.get("PATH"))
         if program is None:
             raise BuildError(
@@ -108,7 +109,8 @@ class _Git:
         self._program = program
         self._shown = source.shown
         self._checkpoint = checkpoint
-        self.url, secret = _split(source.url)
+        self.url, authorization = _split(source.url)
+        authorization = authorization or _authorization(self.url, network.secrets)
         self._environment = {
             **{name: value for name, value in environment.items() if not name.startswith("GIT_")},
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -117,11 +119,11 @@ class _Git:
             "GIT_SSH_COMMAND": environment.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
             "LC_ALL": "C",
         }
-        if secret:
+        if authorization:
             self._environment |= {
                 "GIT_CONFIG_COUNT": "1",
-                "GIT_CONFIG_KEY_0": f"http.{self.url}.extraHeader",
-                "GIT_CONFIG_VALUE_0": f"Authorization: Basic {secret}",
+                "GIT_CONFIG_KEY_0": f"http.{_scope(self.url)}.extraHeader",
+                "GIT_CONFIG_VALUE_0": f"Authorization: {authorization}",
             }
 
     def __call__(self, directory: str, *arguments: str, protocols: str = _PROTOCOLS) -> str:
@@ -129,7 +131,7 @@ class _Git:
         Run a command of git.
 
         Raises:
-            BuildError: it fails; the message has the last line that git said.
+            BuildError: it fails; the message has what git said of the cause.
         """
         process = subprocess.Popen(
             [self._program, "-C", directory, *arguments],
@@ -150,12 +152,43 @@ class _Git:
                 process.kill()
                 process.communicate()
         if process.returncode:
-            lines = [line for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
-            said = next(
-                (line for line in lines if line.startswith(("fatal:", "error:"))), "".join(lines[-1:])
-            )
-            raise BuildError(f"cannot fetch {self._shown}: {said.removeprefix('fatal: ') or 'git failed'}")
+            raise BuildError(f"cannot fetch {self._shown}: {_cause(err.decode('utf-8', 'replace'))}")
         return out.decode("utf-8", "surrogateescape")
+
+
+def _cause(said: str) -> str:
+    """The one line of git's that says most: its own, or that of the ssh program which it started."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    number, line = next(
+        ((n, line) for n, line in enumerate(lines) if line.startswith(("fatal:", "error:"))),
+        (len(lines) - 1, lines[-1] if lines else "git failed"),
+    )
+    if line.endswith("Could not read from remote repository.") and number:
+        return lines[number - 1]
+    if line.endswith(":") and number + 1 < len(lines):
+        line = f"{line} {lines[number + 1]}"
+    return line.removeprefix("fatal: ")
+
+
+def _authorization(url: str, secrets: Mapping[str, bytes]) -> str:
+    """The header that secrets of the build have for a repository, those for its host alone first."""
+    parts = urlsplit(url) if "://" in url else None
+    if parts is None or parts.scheme not in ("http", "https"):
+        return ""
+    for suffix in (f".{parts.netloc}", ""):
+        if header := secrets.get(f"GIT_AUTH_HEADER{suffix}", b"").strip():
+            return header.decode("utf-8", "surrogateescape")
+        if token := secrets.get(f"GIT_AUTH_TOKEN{suffix}", b"").strip():
+            return "Basic " + base64.b64encode(b"x-access-token:" + token).decode()
+    return ""
+
+
+def _scope(url: str) -> str:
+    """Where credentials are sent to: the repository, and at github.com the submodules that lie there, too."""
+    for prefix in ("https://github.com/", "https://www.github.com/"):
+        if url.startswith(prefix):
+            return prefix
+    return url
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -165,7 +198,8 @@ def _split(url: str) -> tuple[str, str]:
         return url, ""
     user, _, host = parts.netloc.rpartition("@")
     user = unquote(user) if ":" in user else f"{unquote(user)}:"
-    return urlunsplit((parts.scheme, host, parts.path, "", "")), base64.b64encode(user.encode()).decode()
+    basic = base64.b64encode(user.encode()).decode()
+    return urlunsplit((parts.scheme, host, parts.path, "", "")), f"Basic {basic}"
 
 
 @contextmanager

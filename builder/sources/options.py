@@ -11,11 +11,13 @@ class NetworkOptions:
     """
     Proxies by scheme, further certificates, and the environment that programs get.
 
-    `no_proxy` is part of `environment`, where the standard library and git look for it.
+    `no_proxy` is part of `environment`, where the standard library and git look for it. `secrets` are those
+    of the build by id, among which the credentials of git repositories may be.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict)
     tls_ca: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     user_agent: str = "pybuild"
     timeout: float = 60.0

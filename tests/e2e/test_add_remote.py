@@ -1,5 +1,6 @@
 """ADD of URLs and git repositories, from servers of the test's own."""
 
+import base64
 import gzip
 import hashlib
 import http.server
@@ -11,6 +12,7 @@ import threading
 
 import pytest
 
+from builder.sources.git import _cause
 from tests.e2e.support import free_port, need, wait_for
 
 TOKEN = "token-that-nobody-may-see-5150"
@@ -205,6 +207,52 @@ def test_credentials_of_a_url(pybuild, tmp_path, site):
         for name in names:
             with open(os.path.join(folder, name), "rb") as stream:
                 assert TOKEN.encode() not in stream.read(), name
+
+
+def test_credentials_of_repositories(pybuild, tmp_path, site):
+    """Secrets with the names that BuildKit gives them are sent to a repository, and shown nowhere."""
+    host = site.url.partition("://")[2]
+    basic = "Basic " + base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+    cases = [
+        ({"GIT_AUTH_TOKEN": f"{TOKEN}\n"}, basic),
+        ({"GIT_AUTH_TOKEN": "x", "GIT_AUTH_HEADER": f"Bearer {TOKEN}"}, f"Bearer {TOKEN}"),
+        ({"GIT_AUTH_HEADER": "x", f"GIT_AUTH_TOKEN.{host}": TOKEN}, basic),
+        ({f"GIT_AUTH_TOKEN.other.{host}": "x"}, None),
+    ]
+    for number, (secrets, expected) in enumerate(cases):
+        (tmp_path / "secrets").mkdir(exist_ok=True)
+        flags = []
+        for name, value in secrets.items():
+            (tmp_path / "secrets" / name).write_text(value)
+            flags += ["--secret", f"id={name},src={tmp_path / 'secrets' / name}"]
+        context = [f"{site.url}/{number}.git", "-"][number % 2]
+        lines = f"FROM scratch\nADD {site.url}/{number}.git /\n".encode()
+        site.asked.clear()
+        done = pybuild.build(context, *flags, input=lines, check=False)
+        assert f"cannot fetch {site.url}/{number}.git" in done.stderr
+        assert site.asked[0][2] == expected
+        assert TOKEN not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("Cloning\nfatal: no such thing\nmore\n", "no such thing"),
+        (
+            "ssh: connect to host h: refused\r\nfatal: Could not read from remote repository.\n\nMore\n",
+            "ssh: connect to host h: refused",
+        ),
+        ("fatal: Could not read from remote repository.\n", "Could not read from remote repository."),
+        (
+            "fatal: unable to connect to h:\nh[0]: errno=Refused\n",
+            "unable to connect to h: h[0]: errno=Refused",
+        ),
+        ("", "git failed"),
+    ],
+)
+def test_what_git_says(said, cause):
+    """The line that names the cause is told, which may be that of ssh."""
+    assert _cause(said) == cause
 
 
 class Repository:

@@ -18,8 +18,9 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     p = verb("export", "Write an image's filesystem as an archive.", usage="[OPTIONS] IMAGE")
     p.add_argument("image", metavar="IMAGE", help="name or ID")
-    p.add_argument("-o", "--output", default="-", metavar="FILE", help="file to write (default stdout)")
-    p.add_argument("--directory", metavar="DIR", help="write the files into a directory instead")
+    place = p.add_mutually_exclusive_group()
+    place.add_argument("-o", "--output", default="-", metavar="FILE", help="file to write (default stdout)")
+    place.add_argument("--directory", metavar="DIR", help="write the files into a directory instead")
     args = p.parse_args(arguments)
     settings = Settings.read(args.root)
     store = LocalStore(settings.root)

@@ -62,7 +62,7 @@ def _table(found: list[ImageRow], *, digests: bool, full: bool) -> str:
         name = [row.name.familiar_name, row.name.tag or "<none>"] if row.name else ["<none>", "<none>"]
         digest = [str(row.manifest.digest)] if digests else []
         identity = str(row.id) if full else row.id.short
-        state = DAMAGED if row.platform == DAMAGED else since(row.created)
+        state = DAMAGED if row.platform == DAMAGED else since(row.created, row.came)
         platform = [row.platform] if several else []
         lines.append([*name, *digest, identity, *platform, state, size(row.size)])
     return table(header, lines)

@@ -25,10 +25,11 @@ def main(arguments: list[str]) -> int:
     now = time.time()
     chooses = read_filters(args.filter, now, lambda text: seconds("--filter until", text))
     unused_since = now - seconds("--older-than", args.older_than) if args.older_than else None
-    keep = None if args.keep is None else _bytes(args.keep)
+    keep = None if args.keep is None else _bytes("--keep-storage", args.keep)
+    free = None if args.min_free_space is None else _bytes("--min-free-space", args.min_free_space)
     if args.all and (args.filter or unused_since is not None):
         raise InvalidOption("--all leaves nothing to choose", hint="leave --all or the filters out")
-    if keep is not None and args.all:
+    if (keep is not None or free is not None) and args.all:
         args.all = False  # as with buildx: all of it is meant, down to that size
     Entry(settings).enter()  # unpacked layers have files of other users
     if not args.force and not args.dry_run and not _confirmed(_meant(args)):
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
         unused_since=unused_since,
         chooses=chooses,
         keep=keep,
+        free=free,
         cutoff=now - (0 if args.all else GRACE),
         dry_run=args.dry_run,
     )
@@ -64,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BYTES",
         help="also what was unused for longest, until the cache is so small, as in 10GB",
     )
+    p.add_argument(
+        "--min-free-space", metavar="BYTES", help="the same, until so much of the disk is free, as in 20GB"
+    )
     p.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     return p
 
@@ -76,16 +81,19 @@ def seconds(option: str, text: str) -> float:
         InvalidOption: it is none.
     """
     try:
-        return parse_duration(text) / 1e9
+        found = parse_duration(text) / 1e9
     except ValueError as problem:
         raise InvalidOption(f"{option} {text}: {problem}", hint="a duration, as in 24h or 90m") from problem
+    if found < 0:
+        raise InvalidOption(f"{option} {text}: a duration in the past, without a sign, is meant")
+    return found
 
 
-def _bytes(text: str) -> int:
+def _bytes(option: str, text: str) -> int:
     try:
         return parse_size(text)
     except ValueError as problem:
-        raise InvalidOption(f"--keep-storage {text}: {problem}", hint="as in 10GB or 512m") from problem
+        raise InvalidOption(f"{option} {text}: {problem}", hint="as in 10GB or 512m") from problem
 
 
 def _report(done: Pruned, *, dry_run: bool) -> None:
@@ -101,7 +109,7 @@ def _report(done: Pruned, *, dry_run: bool) -> None:
 def _meant(args: argparse.Namespace) -> str:
     if args.all:
         return "everything that no image needs, the whole build cache included"
-    if args.filter or args.older_than or args.keep is not None:
+    if args.filter or args.older_than or args.keep is not None or args.min_free_space is not None:
         return "what no image and no cached step needs, and the chosen part of the build cache"
     return "what no image and no cached step needs"
 

@@ -53,6 +53,15 @@ def test_since():
     assert since(hour) == "2 hours ago"
     assert since(None) == "N/A"
     assert since("nonsense") == "nonsense"
+    assert since(hour, time.time()) == "2 hours ago"
+
+
+def test_since_a_fixed_time():
+    """The time that every image without one has says nothing: when it came here is told, or nothing."""
+    assert since("1980-01-01T00:00:00Z") == "N/A"
+    assert since("1980-01-01T00:00:00Z", time.time() - 7200) == "2 hours ago"
+    assert since(None, time.time() - 7200) == "2 hours ago"
+    assert since("1980-01-01T00:00:01Z", time.time()).endswith("years ago")
 
 
 def test_table():

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from builder import cleanup
 from builder.accounting import account
 from builder.caching.cache import CacheRecord, SqliteCacheIndex
 from builder.errors import InvalidOption
-from builder.images import describe, history, remove, rows, tag
+from builder.images import describe, history, image_set, remove, rows, tag
 from builder.importers.rootfs import import_rootfs
 from oci_image.digest import Digest
 from oci_image.documents import Index, author_index
@@ -168,6 +169,30 @@ def cache(images, *layers):
         key = Digest.of(str(number).encode())
         index.store([(key, b"preimage")], record)
     index.close()
+
+
+def test_an_image_for_another_platform(images):
+    """Who asks for a platform does not get an image for another one."""
+    images.add("app:1", {"a": b"1"})
+    found = images.store.find("app:1")
+    own = images.store.image(found.descriptor).config.value.platform
+    assert describe(images.store, found, own)["Architecture"] == own.architecture
+    for ask in (describe, image_set):
+        with pytest.raises(NotFound, match=f"the image is for {own}, not for linux/riscv64"):
+            ask(images.store, found, Platform.parse("linux/riscv64"))
+
+
+def test_prune_for_free_space(images, monkeypatch):
+    """As much of the cache goes as the disk lacks, what was unused for longest first."""
+    cache(images, *(images.add(None, {name: name.encode() * 5000}).layers[0] for name in ("a", "b")))
+    size = account(images.store).cache_size
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=10**9, used=0, free=10**6))
+
+    def gone(**bounds):
+        return cleanup.prune(images.store, cutoff=0.0, dry_run=True, **bounds).records
+
+    assert (gone(free=10**6), gone(free=10**6 + 1), gone(free=10**6 + size)) == (0, 1, 2)
+    assert gone(free=10**6, keep=size - 1) == gone(free=10**6 + 1, keep=size) == 1
 
 
 def test_prune_and_usage(images):
