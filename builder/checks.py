@@ -7,7 +7,7 @@ lines are checked in any case. Governing text: https://docs.docker.com/reference
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from dockerfile_grammar import words
@@ -31,7 +31,7 @@ from oci_image.platform import Platform, local_platform
 from oci_image.reference import Reference
 
 from .contexts.context import BuildContext
-from .errors import ChecksFailed, InvalidOption
+from .errors import BuildError, ChecksFailed, InvalidOption
 from .host import Resolver
 from .lowering.arguments import global_arguments
 from .named import read_named
@@ -66,12 +66,35 @@ async def check(
 
     Registries are asked for the configuration of base images that are not here.
 
-    Raises:
-        DockerfileError: nothing can be checked, as the options or an ARG in front of FROM are malformed.
-        BuildError: the same, or there is no such target.
+    Nothing is raised for what is wrong with the file or the request: it is the problem of the result.
     """
+    problem: Mistake | None
+    linter = Linter(CheckOptions())
+    try:
+        linter = Linter(check_options(dockerfile, request.build_args))
+        problem = await _look(
+            dockerfile, request, contexts, resolver, linter, platform=platform, build_platform=build_platform
+        )
+    except (DockerfileError, BuildError) as found:
+        problem = found
+    message = linter.violation()
+    if problem is None and message:
+        problem = ChecksFailed(message)
+    return CheckResult(findings=linter.findings, problem=problem)
+
+
+async def _look(
+    dockerfile: Dockerfile,
+    request: BuildRequest,
+    contexts: Mapping[str, BuildContext],
+    resolver: Resolver,
+    linter: Linter,
+    *,
+    platform: Platform,
+    build_platform: Platform | None,
+) -> Mistake | None:
+    """Look at everything that is to be checked; the first mistake that did not end it."""
     here = build_platform or local_platform()
-    linter = Linter(check_options(dockerfile, request.build_args))
     target = request.target or dockerfile.stages[-1].name or ""
     arguments = global_arguments(dockerfile, request.build_args, target=target, platform=platform, build=here)
     check_text(dockerfile, linter, arguments, platform=platform, build=here)
@@ -81,11 +104,7 @@ async def check(
         stages, [stage.index for stage in wanted], resolver, ask=True, pull=request.pull
     )
     check_plan(dockerfile, request, drafts, linter, arguments=arguments, contexts=contexts)
-    problem = next(iter(drafts.mistakes), None)
-    message = linter.violation()
-    if problem is None and message:
-        problem = ChecksFailed(message)
-    return CheckResult(findings=linter.findings, problem=problem)
+    return next(iter(drafts.mistakes), None)
 
 
 def check_plan(
@@ -180,16 +199,19 @@ def check_text(
     except DockerfileError:
         defaults = None  # an ARG without usable default, which is an error unless it is given
     declared = {pair.name for arg in dockerfile.meta_args for pair in arg.pairs}
+    names = {stage.name for stage in dockerfile.stages}
     for stage in dockerfile.stages:
         if defaults is not None:
-            _default_base(stage.base, defaults, dockerfile.escape, linter)
+            _default_base(stage.base, names, defaults, dockerfile.escape, linter)
         _from_line(stage, global_args, declared, dockerfile.escape, linter.above(stage.base.comments))
 
 
-def _default_base(base: From, defaults: Mapping[str, str], escape: str, linter: Linter) -> None:
-    """Without any build argument the base should still have a name."""
+def _default_base(
+    base: From, names: Collection[str | None], defaults: Mapping[str, str], escape: str, linter: Linter
+) -> None:
+    """Without any build argument the base should still have a name, or be called like a stage."""
     result = _expanded(base.image, defaults, escape)
-    if result is None or not (result.used or result.unset):
+    if result is None or result.text.lower() in names:
         return
     try:
         Reference.parse(result.text)

@@ -174,8 +174,10 @@ class _StageChecks:
         for heredoc in instruction.heredocs:
             if heredoc.expand:
                 names = _Names(state)
-                words.expand_heredoc(heredoc.body, names.lookup)
-                self._undefined(names.unset, instruction, state)
+                try:
+                    words.expand_heredoc(heredoc.body, names.lookup)
+                finally:
+                    self._undefined(names.unset, instruction, state)
 
     def _only_once(self, instruction: Cmd | Entrypoint | Healthcheck, state: StageState) -> None:
         earlier = self._last.get(type(instruction))
@@ -192,9 +194,11 @@ class _StageChecks:
         self.has_workdir = True
 
     def _expand(self, word: str, instruction: Instruction, state: StageState) -> str:
-        result = words.expand_with_names(word, state.env.get, escape=self._known.escape)
-        self._undefined(result.unset, instruction, state)
-        return result.text
+        names = _Names(state)
+        try:
+            return words.expand(word, names.lookup, escape=self._known.escape)
+        finally:  # what is missing may well be what is wrong
+            self._undefined(names.unset, instruction, state)
 
     def _undefined(self, unset: tuple[str, ...], instruction: Instruction, state: StageState) -> None:
         """Variables that nothing declares; an ARG without value is declared."""

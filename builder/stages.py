@@ -7,6 +7,7 @@ A name in ``FROM`` or ``--from`` means the latest earlier stage of that name, th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -29,6 +30,9 @@ from .stageplans import ImageNeed, StagePlan, StageSource
 
 SCRATCH = "scratch"
 """The name of the empty filesystem; never an image."""
+
+# What is often meant by names that nobody has.
+_COMMON = ("alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu")
 
 
 class Stages:
@@ -102,7 +106,7 @@ class Stages:
         if parent is not None:
             return self._based(plan, parent)
         if name == SCRATCH:
-            return plan
+            return replace(plan, platform=self._platform)  # nothing is for no platform of its own
         return replace(plan, image=self._image(name, plan.platform, base.span))
 
     def _based(self, plan: StagePlan, base: int | ImageNeed | str) -> StagePlan:
@@ -130,7 +134,7 @@ class Stages:
         elif plan.parent is not None:
             parent = self._dockerfile.stages[plan.parent]
             texts = tuple(one.trigger for one in parent.instructions if isinstance(one, Onbuild))
-        fired = triggers(texts, plan.stage.base, self._dockerfile.escape)
+        fired = triggers(texts, plan.stage.base)
         instructions = (*fired, *plan.stage.instructions)
         sources: dict[str, StageSource] = {}
         images: dict[ImageNeed, Span] = {}
@@ -142,8 +146,9 @@ class Stages:
 
     def unresolvable(self, need: ImageNeed, problem: BuildError | ImageError, span: Span) -> BuildError:
         """The error for an image that was not found, with the place and a hint about stages."""
-        near = did_you_mean(need.reference.familiar_name, self._names())
-        hint = f"{near} (a stage of this file)" if near else problem.hint
+        name = need.reference.familiar_name
+        near = did_you_mean(name, self._names())
+        hint = f"{near} (a stage of this file)" if near else did_you_mean(name, _COMMON) or problem.hint
         return CannotResolve(problem.message, span=span, hint=hint)
 
     def _names(self) -> list[str]:
@@ -154,7 +159,15 @@ class Stages:
             return self._platform
         text = self._expanded(base.platform, base)
         if not text:
-            raise InvalidOption(f"empty platform value from expression {base.platform}", span=base.span)
+            names = words.expand_with_names(
+                base.platform, self._global_args.get, escape=self._dockerfile.escape
+            ).unset
+            near = (did_you_mean(name, self._global_args) for name in names)
+            raise InvalidOption(
+                f"empty platform value from expression {base.platform}",
+                span=base.span,
+                hint=next(filter(None, near), None),
+            )
         try:
             return Platform.parse(text)
         except InvalidPlatform as problem:
@@ -198,7 +211,7 @@ class Stages:
                 span=span,
                 hint="move the stage up: stages see the ones above them only",
             )
-        if name.isascii() and name.isdecimal():
+        if re.fullmatch("[+-]?[0-9]+", name):
             raise UndefinedStage(
                 f"invalid stage index {name}: the file has {len(self._dockerfile.stages)} stages, from 0 on",
                 span=span,

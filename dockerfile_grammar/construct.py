@@ -76,13 +76,13 @@ class Construct(Parts):
         flags, *arguments = children
         image = str(arguments[0])
         if len(arguments) == 1:
-            return From(**self._base, image=image, platform=flags.text("platform"))
+            return From(**self._base, image=image, platform=flags.text("platform") or None)
         written = str(arguments[2])
         name = stage_name(written)
         return From(
             **self._base,
             image=image,
-            platform=flags.text("platform"),
+            platform=flags.text("platform") or None,
             name=name,
             written_name=written,
             as_keyword=str(arguments[1]),
@@ -125,7 +125,7 @@ class Construct(Parts):
         return Copy(
             **self._base,
             **self._sources(children),
-            from_=flags.text("from"),
+            from_=flags.text("from") or None,
             chown=flags.text("chown"),
             chmod=flags.text("chmod"),
             link=bool(flags.switch("link")),
@@ -143,7 +143,7 @@ class Construct(Parts):
             chmod=flags.text("chmod"),
             link=bool(flags.switch("link")),
             exclude=flags.all("exclude"),
-            checksum=flags.text("checksum"),
+            checksum=flags.text("checksum") or None,
             keep_git_dir=flags.switch("keep-git-dir"),
             unpack=flags.switch("unpack"),
         )

@@ -192,7 +192,7 @@ class _Options:
             type=kind,
             target=get("target"),
             source=get("source"),
-            from_=get("from"),
+            from_=get("from") or None,
             readonly=kind not in ("cache", "tmpfs") if self.readonly is None else self.readonly,
             id=get("id"),
             sharing=self._choice("sharing", SHARING_MODES, "unsupported sharing value"),
@@ -220,7 +220,8 @@ class _Options:
         try:
             return read(value)
         except ValueError:
-            raise InvalidFlag(f"invalid value {value} for {key}") from None
+            complaint = f"{value} for {key}" if key != "size" else f"for {key}: {value}"
+            raise InvalidFlag(f"invalid value {complaint}") from None
 
 
 def _check(mount: MountFlag) -> None:
@@ -237,6 +238,8 @@ def _check(mount: MountFlag) -> None:
             raise InvalidFlag("invalid secret mount. one of source, target required")
         if mount.source and mount.id:
             raise InvalidFlag("both source and id can't be set")
+    elif mount.type == "ssh" and mount.source:
+        raise InvalidFlag("ssh does not support source")
     elif mount.sharing and mount.type != "cache":
         raise InvalidFlag(f"invalid cache sharing set for {mount.type} mount")
 

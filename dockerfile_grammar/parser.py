@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .directives import Directive
 from .errors import DockerfileError, SyntaxProblem, UndefinedStage, UnknownInstruction
-from .golang import SPACES
+from .golang import SPACES, quote
 from .instructions import INSTRUCTIONS, Arg, From, Instruction
 from .lines import LineReader, LogicalLine, ParseWarning
 from .spans import SourceText, Span
@@ -54,7 +54,7 @@ class Dockerfile:
         if stage is None:
             names = [stage.name for stage in self.stages if stage.name]
             raise UndefinedStage(
-                f"target stage {reference} could not be found",
+                f"target stage {quote(reference)} could not be found",
                 span=self.stages[-1].base.span,
                 hint=did_you_mean_keyword(reference, names),
             )

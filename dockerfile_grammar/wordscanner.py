@@ -157,6 +157,7 @@ class Scanner:
         start = self.position
         end = self.text.find("'", start + 1)
         if end < 0:
+            self.position = len(self.text)
             raise self._error("unexpected end of statement while looking for matching single-quote")
         self.position = end + 1
         return self.text[start : end + 1] if self.raw_quotes else self.text[start + 1 : end]
@@ -240,7 +241,8 @@ class Scanner:
             return self._until(stop, raw_escapes=raw_escapes).text
         except ExpansionError:
             if not self._peek():
-                raise self._error(f"syntax error: missing '{stop}'") from None
+                where = " in ${}" if stop == "/" else ""
+                raise self._error(f"syntax error: missing '{stop}'{where}") from None
             raise
 
     def _conditional(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..checks import CheckResult
     from ..outline import Credential, Outline, TargetInfo
+    from ..survey import Mistake
 
 _FRAME = "-" * 20
 
@@ -86,10 +87,16 @@ def check_json(result: CheckResult, source: SourceText) -> str:
     if result.problem is not None:
         span = result.problem.span
         answer["buildError"] = {
-            "message": result.problem.message,
+            "message": _message(result.problem),
             "location": _location(span) if span else {},
         }
     return _json(answer)
+
+
+def _message(problem: Mistake) -> str:
+    """What is wrong, with what was probably meant."""
+    is_suggestion = problem.hint is not None and problem.hint.startswith("did you mean ")
+    return f"{problem.message} ({problem.hint})" if is_suggestion else problem.message
 
 
 def outline_text(outline: Outline) -> str:
@@ -174,7 +181,9 @@ def _present(**members: Any) -> dict[str, Any]:
 
 
 def _location(span: Span) -> dict[str, Any]:
-    return {"ranges": [{"start": {"line": span.start_line}, "end": {"line": span.end_line}}]}
+    """Each line of the span is a range of its own, as with BuildKit."""
+    lines = range(span.start_line, span.end_line + 1)
+    return {"ranges": [{"start": {"line": line}, "end": {"line": line}} for line in lines]}
 
 
 def _encoded(source: SourceText) -> str:

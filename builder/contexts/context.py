@@ -22,7 +22,7 @@ from ..completion import complete
 from ..errors import InvalidContext, MissingSource
 from ..opening import OpenDirectories
 from .filedigests import check_unchanged, open_unchanged, read_unchanged
-from .finding import Finder, has_magic, normalised, unescaped
+from .finding import Finder, has_magic, normalised, refuse_links, unescaped
 from .listing import Listing, Looked
 from .missing import IgnoreFile, explain_missing
 from .selection import Entry, Selected, Selection
@@ -203,6 +203,9 @@ class BuildContext:
         rest = normalised(rest)
         if not has_magic(pattern) and self._finder.followed(normalised(f"{above}/{rest}")) is None:
             raise self._missing(normalised(f"{above}/{rest}"), pattern)
+        if not has_magic(pattern):
+            start = self._finder.followed(normalised(above)) or ""
+            refuse_links(normalised(f"{start}/{rest}"), self._finder.followed)
         # Everything is left out but what matches and the directories above it.
         excluded = IgnoreMatcher(("**", f"!{rest or '**'}", *exclude))
         sources = []

@@ -10,12 +10,12 @@ from __future__ import annotations
 import posixpath
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dockerfile_grammar.ignorefile import IgnoreMatcher
 from dockerfile_grammar.wildcards import match_wildcard
 
-from ..errors import InvalidContext
+from ..errors import InvalidContext, MissingSource
 from .listing import Folder, Listing, Node
 from .selection import BLOCK, CHARACTER, DIRECTORY, FIFO, SYMLINK, Entry, Part
 from .statcache import StatTable
@@ -57,6 +57,26 @@ def split_magic(path: str) -> tuple[str, list[str]]:
 def unescaped(path: str) -> str:
     """A pattern without wildcards as the path that it matches."""
     return re.sub(r"\\(.)", r"\1", path, flags=re.DOTALL)
+
+
+def refuse_links(path: str, followed: Callable[[str], str | None]) -> None:
+    """
+    Make sure that no directory above a path is a link: ``--parents`` keeps directories as they are.
+
+    Args:
+        path: something that is there.
+        followed: gives the real path of a path.
+
+    Raises:
+        MissingSource: there is a link, below which nothing can be kept.
+    """
+    above, _, name = path.rpartition("/")
+    real = followed(above)
+    if real != above:
+        raise MissingSource(
+            f"{path} is below a symbolic link, which --parents does not follow",
+            hint=f"name the real path, {real}/{name}" if real else None,
+        )
 
 
 class Finder:

@@ -21,6 +21,7 @@ from oci_image.platform import Platform
 
 from ..graph import Origin, Step
 from ..ops import BaseImage, Scratch
+from .files import clean
 from .state import DEFAULT_PATH, StageState, add_variable, rfc3339, split_variable
 
 _FILLED_IN = "layer without a history entry"
@@ -55,9 +56,10 @@ def image_state(image: Image, name: str, start: Start) -> StageState:
     env = base.config.env
     if not any(split_variable(item)[0] == "PATH" for item in env):
         env = add_variable(env, "PATH", DEFAULT_PATH)
+    directory = base.config.working_dir
     config = replace(
         base,
-        config=replace(base.config, env=env, on_build=()),
+        config=replace(base.config, env=env, on_build=(), working_dir=clean(directory) if directory else ""),
         history=_complete_history(base),
         diff_ids=(),
         created=rfc3339(start.epoch),
@@ -95,9 +97,11 @@ def stage_state(parent: StageState, start: Start) -> StageState:
     )
 
 
-def triggers(texts: tuple[str, ...], instruction: From, escape: str) -> tuple[Instruction, ...]:
+def triggers(texts: tuple[str, ...], instruction: From) -> tuple[Instruction, ...]:
     """
     ONBUILD triggers as instructions, placed at the FROM that fires them.
+
+    They are read as files of their own: with a backslash, whatever the file here escapes with.
 
     Raises:
         DockerfileError: a trigger cannot be parsed.
@@ -106,9 +110,7 @@ def triggers(texts: tuple[str, ...], instruction: From, escape: str) -> tuple[In
     for text in texts:
         span = replace(instruction.span, trigger=text.encode("utf-8", "replace").decode("utf-8"))
         try:
-            parsed = parse_instruction(
-                text, escape=escape, filename=span.filename, first_line=span.start_line
-            )
+            parsed = parse_instruction(text, filename=span.filename, first_line=span.start_line)
         except DockerfileError as problem:
             problem.span = span
             problem.message = f"ONBUILD trigger of {instruction.image}: {problem.message}"

@@ -9,7 +9,6 @@ trailing slash, which says "directory".
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,15 +19,13 @@ from dockerfile_grammar.spans import Span
 
 from ..contexts.finding import normalised
 from ..errors import InvalidOption
+from ..filemodes import parse_mode
 from ..graph import Step
 from ..ops import ContextSource, CopyFiles, InlineSource, MakeDir, Source, StepSource
 from ..sources.remote import is_url, parse_git
 from .dispatch import lower
 from .remote import check_remote_flags, hidden, remote_source
 from .state import Scope, StageState, display_name
-
-_OCTAL = re.compile(r"[0-7]+")
-_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +73,7 @@ def _(instruction: Copy, state: StageState, scope: Scope) -> StageState:
         chmod=state.expand(instruction.chmod or "", scope),
         link=instruction.link,
         parents=instruction.parents,
-        exclude=tuple(state.expand(pattern, scope) for pattern in instruction.exclude),
+        exclude=instruction.exclude,
         unpack=False,
         span=instruction.span,
         name=display_name(instruction),
@@ -100,7 +97,7 @@ def _(instruction: Add, state: StageState, scope: Scope) -> StageState:
         chmod=state.expand(instruction.chmod or "", scope),
         link=instruction.link,
         parents=False,
-        exclude=tuple(state.expand(pattern, scope) for pattern in instruction.exclude),
+        exclude=instruction.exclude,
         unpack=instruction.unpack is not False,
         span=instruction.span,
         name=hidden(display_name(instruction)),
@@ -155,15 +152,16 @@ def _inline(heredoc: Heredoc, state: StageState) -> InlineSource:
 
 
 def _check_mode(request: _Request) -> None:
-    mode = request.chmod
-    if not mode or (_OCTAL.fullmatch(mode) and int(mode, 8) <= 0o7777):
+    if not request.chmod:
         return
-    if mode[0].isdigit() or not all(_SYMBOLIC.fullmatch(part) for part in mode.split(",")):
+    try:
+        parse_mode(request.chmod)
+    except ValueError:
         raise InvalidOption(
-            f"invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777",
+            f"invalid chmod parameter: '{request.chmod}'. it should be octal string and between 0 and 07777",
             span=request.span,
             hint="symbolic modes are written as in --chmod=u=rwX,go=rX",
-        )
+        ) from None
 
 
 def _created_by(request: _Request) -> str:
@@ -191,10 +189,10 @@ def _(instruction: Workdir, state: StageState, scope: Scope) -> StageState:
 
 
 def absolute(path: str, directory: str) -> str:
-    """An absolute, clean destination; a trailing slash stays, and ``.`` means the directory itself."""
+    """An absolute, clean path; a trailing slash stays, and a ``.`` at the end means the directory itself."""
     joined = posixpath.join(directory, path)
     cleaned = clean(joined)
-    is_directory = path in ("", ".", "..") or path.endswith(("/", "/.", "/.."))
+    is_directory = path in ("", ".") or path.endswith(("/", "/."))
     return f"{cleaned}/" if is_directory and cleaned != "/" else cleaned
 
 

@@ -111,10 +111,11 @@ def _(instruction: Expose, state: StageState, scope: Scope) -> StageState:
     # A variable may hold several ports: words are split after expansion.
     split = [
         word
-        for port in instruction.ports
+        for port in sorted(instruction.ports)
         for word in words.split_words(port, state.env.get, escape=scope.escape)
     ]
-    ports = parse_ports(split)
+    # The history names a port as often as it was given.
+    ports = [port for word in split for port in parse_ports((word,))]
     state = state.with_run_config(exposed_ports=_sorted_set(state.config.config.exposed_ports, ports))
     return state.with_history(f"EXPOSE {plain_list(ports)}")
 
@@ -139,7 +140,7 @@ def _(instruction: Stopsignal, state: StageState, scope: Scope) -> StageState:
     signal = state.expand(instruction.signal, scope)
     if not is_signal(signal):
         raise InvalidOption(
-            f"STOPSIGNAL {signal}: invalid signal",
+            f"invalid signal: {signal}",
             span=instruction.span,
             hint="give a name as in SIGTERM, or a number as in 15",
         )

@@ -150,9 +150,10 @@ def _mount(
         mount = parse_mount(flag.text, expand=lambda value: state.expand(value, scope))
     if mount.type in ("secret", "ssh"):
         return _credential(mount, instruction.mounts.index(flag), instruction, state)
+    # Without a target it is put upon the working directory.
     target = absolute(mount.target or "", state.working_dir).rstrip("/")
-    if not mount.target or not target:
-        raise InvalidOption(f"invalid mount target {mount.target or '/'!r}", span=instruction.span)
+    if not target:
+        raise InvalidOption('invalid mount target "/"', span=instruction.span)
     lowered = ExecMount(type=mount.type, target=target, readonly=mount.readonly)
     if mount.type == "tmpfs":
         return replace(lowered, size=mount.size or 0)
@@ -164,7 +165,7 @@ def _mount(
         lowered = replace(lowered, source=f"/{source}", input=inputs.index(step))
     if mount.type == "cache":
         namespace = scope.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
-        name = mount.id or posixpath.normpath(mount.target)
+        name = mount.id or posixpath.normpath(mount.target or "")
         return replace(
             lowered,
             id=f"{namespace}/{name}" if namespace else name,

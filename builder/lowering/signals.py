@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _NAMES = frozenset(
     (
         *("ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL"),
@@ -15,13 +17,13 @@ _LAST_BELOW_RTMAX = 14
 
 def is_signal(text: str) -> bool:
     """Whether the text names a signal (case does not matter) or is a number above 0."""
-    if text.isascii() and text.isdecimal():
+    if re.fullmatch(r"\+?[0-9]{1,9}", text):
         return int(text) > 0
     name = text.upper().removeprefix("SIG")
     if name in _NAMES:
         return True
     for base, sign, last in (("RTMIN", "+", _LAST_ABOVE_RTMIN), ("RTMAX", "-", _LAST_BELOW_RTMAX)):
         offset = name.removeprefix(base + sign)
-        if offset != name and offset.isascii() and offset.isdecimal():
-            return 1 <= int(offset) <= last
+        if offset != name and re.fullmatch("[1-9][0-9]?", offset):
+            return int(offset) <= last
     return False

@@ -24,6 +24,7 @@ from oci_image.layer.write import LayerWriter
 
 from ..contexts.context import BuildContext, ContextFiles
 from ..errors import BuildError, InvalidContext
+from ..filemodes import parse_mode
 from ..graph import Step
 from ..ops import ContextSource, CopyFiles, FetchedSource, InlineSource, MakeDir, StepSource
 from ..snapshots import Snapshot
@@ -32,7 +33,7 @@ from .base import Supplies, checkpoint, identities, in_thread, perform
 from .draft import Draft
 from .items import Group, Item, Member, context_items, fetched_item, inline_item
 from .layers import write_layer
-from .owners import Owner, find_owner, is_numeric, parse_mode
+from .owners import Owner, find_owner, is_numeric
 from .selections import selection_digest
 from .stepfiles import StepFiles, tree_of
 
@@ -186,7 +187,7 @@ class _Copying:
     ) -> None:
         self._op = op
         self._owner = owner
-        self._mode = parse_mode(op.mode)
+        self._mode = parse_mode(op.mode) if op.mode else None
         self._parent_mode = int(op.mode, 8) if op.mode.isdigit() else 0o755
         self._new_file = new_file
         self.draft = Draft(below, self._parent, owned=owner is not None)
@@ -249,9 +250,12 @@ class _Copying:
             archive = open_archive(member, self._new_file)
             if archive is None:
                 return False
+            # A --chmod is for what is copied as it is, not for where archives go.
+            mode, self._parent_mode = self._parent_mode, 0o755
             target = self.draft.resolve(dest)
             self.draft.make_directories(target)
             unpack(archive, target, self.draft, self._owned)
+            self._parent_mode = mode
         return True
 
     def _refuse_directory(self, path: str) -> None:

@@ -25,7 +25,7 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.tree import LayerTree
 from oci_image.layer.write import LayerWriter
 
-from ..contexts.finding import has_magic, normalised, split_magic
+from ..contexts.finding import has_magic, normalised, refuse_links, split_magic
 from ..errors import BuildError, MissingSource
 from ..host import LayerSource
 from ..snapshots import Snapshot
@@ -136,6 +136,9 @@ class StepFiles:
         rest = normalised(rest)
         if not has_magic(pattern) and self._followed(normalised(f"{above}/{rest}")) is None:
             raise self._missing(normalised(f"{above}/{rest}"))
+        if not has_magic(pattern):
+            start = self._followed(normalised(above)) or ""
+            refuse_links(normalised(f"{start}/{rest}"), self._followed)
         excluded = IgnoreMatcher(("**", f"!{rest or '**'}", *exclude))
         above = normalised(above)
         for found in self._matches(above) if has_magic(above) else [above]:

@@ -253,6 +253,11 @@ def test_parents(context):
         context.names({}, "a/missing", parents=True)
     with pytest.raises(MissingSource):
         context.names({}, "missing/./b", parents=True)
+    (context.root / "link").symlink_to("a")
+    assert context.names({}, "link/./b/f.txt", parents=True)[-1] == ("", "b/f.txt")
+    with pytest.raises(MissingSource, match="is below a symbolic link") as caught:
+        context.names({}, "link/b/f.txt", parents=True)
+    assert caught.value.hint == "name the real path, a/b/f.txt"
 
 
 def test_hard_links_within_a_source(context):

@@ -246,7 +246,7 @@ def test_stages_and_lookup():
     assert dockerfile.stage("alpine") is None
     assert dockerfile.target(None).index == 3
     assert dockerfile.target("Two").index == 1
-    with pytest.raises(UndefinedStage, match="target stage tow could not be found") as caught:
+    with pytest.raises(UndefinedStage, match='target stage "tow" could not be found') as caught:
         dockerfile.target("tow")
     assert caught.value.hint == "did you mean two?"
 

@@ -96,13 +96,13 @@ def test_check_as_json():
             "ruleName": "InvalidBaseImagePlatform",
             "description": INVALID_BASE_IMAGE_PLATFORM.description,
             "detail": "the detail",
-            "location": {"ranges": [{"start": {"line": 2}, "end": {"line": 4}}]},
+            "location": {"ranges": [{"start": {"line": n}, "end": {"line": n}} for n in (2, 3, 4)]},
         }
     ]
     assert base64.b64decode(value["sources"][0]["data"]).decode() == TEXT
     assert value["buildError"] == {
         "message": "no such thing",
-        "location": {"ranges": [{"start": {"line": 5}, "end": {"line": 6}}]},
+        "location": {"ranges": [{"start": {"line": n}, "end": {"line": n}} for n in (5, 6)]},
     }
     assert (
         json.loads(check_json(result(problem=Unsupported("x")), FILE.source))["buildError"]["location"] == {}
@@ -204,3 +204,27 @@ def test_calls_that_are_refused(text):
     """Anything else should be named in the error."""
     with pytest.raises(InvalidOption, match=f"--call {text}"):
         parse_call(text)
+
+
+def lines_of(location):
+    return [(one["start"]["line"], one["end"]["line"]) for one in location["ranges"]]
+
+
+def test_each_line_is_a_range():
+    """Locations should be told line by line, as BuildKit tells them."""
+    answer = json.loads(check_json(result(finding(2, 4)), FILE.source))
+    assert lines_of(answer["warnings"][0]["location"]) == [(2, 2), (3, 3), (4, 4)]
+    parsed = parse("FROM a \\\n AS b\nRUN c\n")
+    answer = json.loads(targets_json(list_targets(parsed), parsed.source))
+    assert lines_of(answer["targets"][0]["location"]) == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("hint", "message"),
+    [("did you mean RUN?", "no RNU (did you mean RUN?)"), ("create it", "no RNU"), (None, "no RNU")],
+)
+def test_what_was_probably_meant_is_part_of_the_mistake(hint, message):
+    """Editors have one message to show, so a suggestion should be in it."""
+    problem = InvalidOption("no RNU", span=Span("Dockerfile", 5, 5), hint=hint)
+    answer = json.loads(check_json(result(problem=problem), FILE.source))
+    assert answer["buildError"]["message"] == message

@@ -275,7 +275,8 @@ def test_mistakes(checked):
     """The first mistake should be told, with everything that is found in spite of it."""
     result = checked("FROM scratch\nENV a b\nENV c=${x?}\nSTOPSIGNAL NO\nENV d e\n")
     assert result.problem.span.start_line == 3
-    assert [finding.rule.name for finding in result.findings] == ["LegacyKeyValueFormat"] * 2
+    names = ["LegacyKeyValueFormat", "UndefinedVar", "LegacyKeyValueFormat"]
+    assert [finding.rule.name for finding in result.findings] == names
 
     result = checked("FROM nowhere\nENV a $A\n")
     assert isinstance(result.problem, CannotResolve)
@@ -283,8 +284,10 @@ def test_mistakes(checked):
 
     result = checked("FROM scratch\nCOPY ${x#[} /\n")
     assert result.problem is None or result.problem.span.start_line == 2
-    result = checked("FROM scratch\nCOPY ${x?no} /\n")
-    assert result.problem.span.start_line == 2
+    for text in ("COPY ${x?no} /\n", "COPY <<E /\n${x?no}\nE\n", "ARG a=${x?no}\n"):
+        result = checked(f"FROM scratch\n{text}")
+        assert result.problem.span.start_line == 2
+        assert [finding.rule.name for finding in result.findings] == ["UndefinedVar"]
 
 
 def test_options(checked):
@@ -294,11 +297,42 @@ def test_options(checked):
     assert (options.skipped, options.is_error, options.experimental_all) == ({"A", "B"}, True, True)
     assert not check_options(parsed, {"BUILDKIT_DOCKERFILE_CHECK": ""}).is_error
     assert check_options(parse("#!/usr/bin/x\n# check=error=true\nFROM scratch\n"), {}).is_error
-    with pytest.raises(DockerfileError, match="failed to parse check options") as caught:
-        checked("# syntax=docker/dockerfile:1\n# check=foo=bar\nFROM scratch\n")
-    assert caught.value.span.start_line == 2
-    with pytest.raises(BuildError, match="BUILDKIT_DOCKERFILE_CHECK"):
-        checked("FROM scratch\n", build_args={"BUILDKIT_DOCKERFILE_CHECK": "foo"})
+    result = checked("# syntax=docker/dockerfile:1\n# check=foo=bar\nFROM scratch\nCMD a\n")
+    assert "failed to parse check options" in result.problem.message
+    assert (result.problem.span.start_line, result.findings) == (2, ())
+    result = checked("FROM scratch\n", build_args={"BUILDKIT_DOCKERFILE_CHECK": "foo"})
+    assert "BUILDKIT_DOCKERFILE_CHECK" in result.problem.message
+
+
+def test_mistakes_in_front_of_stages(checked):
+    """An ARG that cannot be expanded, and a target that is not there, should be problems like others."""
+    result = checked("ARG a=${x?no}\nFROM scratch\n")
+    assert (result.problem.message, result.problem.span.start_line) == (
+        'failed to process "${x?no}": x: no',
+        1,
+    )
+    result = checked("FROM scratch AS a\nCMD a\n", target="b")
+    assert "could not be found" in result.problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("FROM UPPER\n", [(1, "UPPER")]),
+        ("FROM scratch AS Build\nFROM build\nFROM Build\n", []),
+        ("ARG a=x\nFROM scratch AS x\nFROM $a\n", []),
+        ("ARG a\nFROM scratch\nFROM scratch AS y\nFROM y$a\n", []),
+        ('FROM ""\n', [(1, '""')]),
+    ],
+)
+def test_bases_without_a_valid_name(checked, text, found):
+    """Every base that is no stage should have a valid name without build arguments, constants too."""
+    findings = checked(text).findings
+    details = [(one.span.start_line, one.detail) for one in findings if one.rule.name.startswith("InvalidD")]
+    assert details == [
+        (line, f"Default value for ARG {image} results in empty or invalid base image name")
+        for line, image in found
+    ]
 
 
 @pytest.mark.parametrize("case", sorted(path.parent.name for path in CASE_FILES), ids=str)

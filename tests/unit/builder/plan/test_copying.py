@@ -25,12 +25,14 @@ def test_copy_selects_from_the_context(plans):
         ("/a", ".", "/a/"),
         ("/a", "./", "/a/"),
         ("/a", "..", "/"),
-        ("/a/b", "..", "/a/"),
+        ("/a/b", "..", "/a"),
         ("/a", "../../../etc/", "/etc/"),
         ("/a", "/x//y/./z/", "/x/y/z/"),
         ("/a", "/x/.", "/x/"),
         ("/a", "/", "/"),
-        ("/a", "x/..", "/a/"),
+        ("/a", "x/..", "/a"),
+        ("/a", "x/../", "/a/"),
+        ("/a", "", "/a/"),
     ],
 )
 def test_destinations_become_absolute(workdir, dest, expected):
@@ -44,12 +46,12 @@ def test_clean_paths():
 
 
 def test_variables_are_expanded_everywhere_but_in_from(plans):
-    """Sources, destination, owner, mode and exclusions should be expanded."""
+    """Sources, destination, owner and mode should be expanded, exclusions are patterns as they stand."""
     plans.tree({"f": "1", "d/x": "2"})
     text = "FROM scratch\nENV F=f D=d O=me M=600\nCOPY --chown=$O --chmod=$M --exclude=$F $F $D /$D/\n"
     op = plans.op(text)
     assert [source.pattern for source in op.sources] == ["f", "d"]
-    assert (op.dest, op.owner, op.mode, op.exclude) == ("/d/", "me", "600", ("f",))
+    assert (op.dest, op.owner, op.mode, op.exclude) == ("/d/", "me", "600", ("$F",))
     assert plans.history(text)[-1] == "COPY --chown=me --chmod=600 f d /d/ # buildkit"
     with pytest.raises(InvalidOption, match="variable expansion is not supported for --from"):
         plans("FROM scratch AS s\nFROM scratch\nARG S=s\nCOPY --from=$S /a /b\n")
@@ -251,3 +253,11 @@ def test_the_epoch_is_part_of_the_key(plans):
     """Files get the epoch as their time, so another epoch should be another step."""
     text = "FROM scratch\nWORKDIR /x\n"
     assert plans(text).targets[0].head != plans(text, epoch=1).targets[0].head
+
+
+def test_flags_without_a_value_count_as_not_given(plans):
+    """``--from=``, ``--chown=``, ``--chmod=`` and ``--checksum=`` should be as if they were not there."""
+    plans.tree({"f": "1"})
+    text = "FROM scratch\nCOPY --from= --chown= --chmod= f /o\nADD --checksum= f /p\n"
+    assert plans.op(text).sources == plans.op("FROM scratch\nADD f /p\n").sources
+    assert plans.history(text) == ["COPY f /o # buildkit", "ADD f /p # buildkit"]

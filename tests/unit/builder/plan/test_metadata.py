@@ -55,7 +55,7 @@ ONBUILD RUN true
         "SHELL [/bin/ash -o pipefail -c]",
         r'CMD ["/bin/ash" "-o" "pipefail" "-c" "echo \"hi\""]',
         'ENTRYPOINT ["/init" "-x"]',
-        "EXPOSE [80/tcp 53/udp]",
+        "EXPOSE [53/udp 80/tcp]",
         "VOLUME [/data /logs]",
         "USER app:app",
         "STOPSIGNAL SIGTERM",
@@ -160,7 +160,7 @@ def test_maintainer_sets_the_author(plans):
     assert plans.config("FROM alpine\nMAINTAINER Me\n").author == "Me"
 
 
-@pytest.mark.parametrize("signal", ["9", "SIGKILL", "kill", "SIGRTMIN+3", "RTMAX-1", "$S"])
+@pytest.mark.parametrize("signal", ["9", "SIGKILL", "kill", "SIGRTMIN+3", "RTMAX-1", "+9", "$S"])
 def test_stopsignal(plans, signal):
     """Names with and without SIG and numbers should be kept as they are after expansion."""
     config = plans.run_config(f"FROM alpine\nENV S=USR1\nSTOPSIGNAL {signal}\n")
@@ -174,7 +174,9 @@ def test_a_wrong_stopsignal_names_the_line(plans):
     assert caught.value.span.start_line == 2
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "", "SIGFOO", "RTMIN+16", "RTMIN-1", "SIG", "RTMAX-15"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "", "SIGFOO", "RTMIN+16", "RTMIN-1", "SIG", "RTMAX-15", "RTMIN+01", "+0", "1.5"]
+)
 def test_no_signal(text):
     """What is no signal should not be taken for one."""
     assert not is_signal(text)

@@ -269,3 +269,12 @@ def test_nothing_is_mounted_over_the_root(plans, target):
         mount(plans, f"type=tmpfs,target={target}")
     with pytest.raises(InvalidOption, match="invalid mount target"):
         mount(plans, "type=tmpfs")
+
+
+def test_a_mount_without_a_target_is_put_upon_the_working_directory(plans):
+    """The target should be WORKDIR, and a cache without a name be called as BuildKit calls it."""
+    plans.tree({"d/f": "1"})
+    text = "FROM alpine\nWORKDIR /w\nRUN --mount=source=d --mount=type=cache,from= true\n"
+    bound, cache = plans.op(text).mounts
+    assert (bound.type, bound.target, bound.source) == ("bind", "/w", "d")
+    assert (cache.type, cache.target, cache.id, cache.input) == ("cache", "/w", ".", None)

@@ -60,7 +60,7 @@ def test_the_target_is_found_by_name_or_number(plans):
 
 def test_an_unknown_target(plans):
     """A target that is not there should be an error with a suggestion."""
-    with pytest.raises(UndefinedStage, match="target stage buidl could not be found") as caught:
+    with pytest.raises(UndefinedStage, match='target stage "buidl" could not be found') as caught:
         plans("FROM alpine AS build\n", target="buidl")
     assert "build" in caught.value.hint
 
@@ -351,3 +351,55 @@ def test_the_escape_character_counts_in_words(plans):
     """`# escape=` should also change what escapes a dollar sign."""
     config = plans.run_config("# escape=`\nFROM alpine\nENV A=1\nENV B=`$A C=\\$A\n")
     assert config.env[-2:] == ("B=$A", "C=\\1")
+
+
+def test_triggers_are_read_with_a_backslash(plans):
+    """A trigger is a file of its own: the escape character of the file that fires it should not count."""
+    plans.resolver.images[str(plans.reference("base"))] = plans.image_of("base", on_build=("ENV T=a\\ b",))
+    assert plans.run_config("# escape=`\nFROM base\n").env[-1] == "T=a\\ b"
+    assert plans.run_config("FROM base\n").env[-1] == "T=a b"
+
+
+def test_nothing_is_for_the_platform_of_the_build(plans):
+    """FROM scratch has no platform of its own, whatever --platform says."""
+    config = plans.config("FROM --platform=linux/arm64 scratch\nLABEL a=b\n")
+    assert config.platform == AMD64
+
+
+CASES = [("srv/x/", "/srv/x"), ("/srv/", "/srv"), ("/", "/"), ("", "")]
+
+
+@pytest.mark.parametrize(("found", "expected"), CASES)
+def test_the_directory_of_a_base_is_made_clean(plans, found, expected):
+    """What a base has for a working directory should be an absolute path."""
+    plans.resolver.images[str(plans.reference("base"))] = plans.image_of("base", working_dir=found)
+    assert plans.run_config("FROM base\n").working_dir == expected
+    assert plans.run_config("FROM base\nWORKDIR y\n").working_dir == f"{expected.rstrip('/')}/y"
+
+
+@pytest.mark.parametrize("flag", ["--platform=", "--platform=$EMPTY"])
+def test_no_platform(plans, flag):
+    """An empty --platform is none; a variable without value is a mistake, with what was probably meant."""
+    text = f"ARG EMPTY=\nFROM {flag} alpine\n"
+    if flag.endswith("="):
+        assert plans.config(text).platform == AMD64
+        return
+    with pytest.raises(InvalidOption, match="empty platform value from expression"):
+        plans(text)
+    with pytest.raises(InvalidOption) as caught:
+        plans("FROM --platform=$TARGETPLATFROM alpine\n")
+    assert caught.value.hint == "did you mean TARGETPLATFORM?"
+
+
+def test_an_image_that_is_nearly_called_like_a_common_one(plans):
+    """A mistyped image should be told together with what was probably meant."""
+    with pytest.raises(CannotResolve) as caught:
+        plans("FROM bussybox\n")
+    assert caught.value.hint == "did you mean busybox?"
+
+
+@pytest.mark.parametrize("number", ["1", "-1", "+9", "9" * 30])
+def test_numbers_that_are_no_stage(plans, number):
+    """A number in --from should never be taken for an image."""
+    with pytest.raises(UndefinedStage, match="invalid stage index"):
+        plans(f"FROM scratch AS a\nCOPY --from={number} /a /b\n")

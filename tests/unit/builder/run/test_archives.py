@@ -126,12 +126,13 @@ def test_a_wildcard_unpacks_each(bench):
 
 
 def test_chown_applies_to_members_and_chmod_does_not(bench):
-    """Everything that the ADD brings belongs to the given owner; members keep their modes."""
+    """Everything that the ADD brings belongs to the given owner; modes are those of the archive and 0755."""
     put(bench, "a.tar", PLAIN)
     plain = bench.listing(add(bench, SCRATCH, "a.tar", "/o", owner="7:8"))
     listing = bench.listing(add(bench, SCRATCH, "a.tar", "/o", owner="7:8", mode="0700"))
-    assert listing["o"] == "dir 700 7:8"
+    assert listing["o"] == "dir 755 7:8"
     assert listing["o/d"] == plain["o/d"] != listing["o"]
+    assert listing["o/deep"] == listing["o/deep/er"] == "dir 755 7:8"
     assert listing["o/d/f"] == listing["o/d/h"] == plain["o/d/f"]
 
 
