@@ -79,7 +79,11 @@ class Delivery:
 
 
 async def open_blob(state: ServerState, repository: str, digest: Digest) -> tuple[BinaryIO, int] | None:
-    """A blob's file and size; a small one is read and verified at once. None when it is not there."""
+    """
+    A blob's file and size; a small one is read and verified at once. None when it is not there.
+
+    What was verified is kept in memory, unless everything is to be verified each time.
+    """
 
     def open_and_read() -> tuple[BinaryIO, int] | None:
         file = state.store.blobs.open(repository, digest)
@@ -96,6 +100,8 @@ async def open_blob(state: ServerState, repository: str, digest: Digest) -> tupl
         return io.BytesIO(content), len(content)
 
     try:
+        if state.config.verify_reads and state.config.verify_window:
+            return await state.metadata.opened(repository, digest, lambda: state.in_thread(open_and_read))
         return await state.in_thread(open_and_read)
     except VerificationFailed:
         await quarantine(state, digest)

@@ -1,18 +1,20 @@
 """
-Sizes of blobs, manifests and lists of tags in memory, so that hot requests need neither thread nor disk.
+Sizes of blobs, small blobs, manifests and lists of tags in memory: hot requests need neither thread nor disk.
 
 Invariants: only the event loop touches the cache; a value that was loaded while the repository changed is
 not kept, so a cached value is never older than the last answered change. At most 100,000 sizes of blobs
-(half a KiB each with their names, 45 MiB) and 64 MiB of manifests are kept, those that were asked for last.
+(half a KiB each with their names, 45 MiB), 64 MiB of manifests and 32 MiB of small blobs are kept, those that
+were asked for last.
 """
 
 from __future__ import annotations
 
+import io
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 from oci_image.digest import Digest
 
@@ -23,6 +25,10 @@ V = TypeVar("V")
 BLOBS_LIMIT = 100_000
 MANIFEST_BYTES_LIMIT = 64 * 1024 * 1024
 PAGE_BYTES_LIMIT = 16 * 1024 * 1024
+CONTENT_BYTES_LIMIT = 32 * 1024 * 1024
+LARGEST_CONTENT = 64 * 1024
+"""What the configurations of images hardly ever exceed."""
+
 _MANIFEST_OVERHEAD = 1024
 
 
@@ -94,6 +100,7 @@ class MetadataCache:
     def __init__(self, *, is_shared: bool = False) -> None:
         self._is_shared = is_shared
         self._blobs: _Bounded[int] = _Bounded(BLOBS_LIMIT)
+        self._contents: _Bounded[bytes] = _Bounded(CONTENT_BYTES_LIMIT)
         self._manifests: _Bounded[StoredManifest] = _Bounded(MANIFEST_BYTES_LIMIT)
         self._pages: _Bounded[Page] = _Bounded(PAGE_BYTES_LIMIT)
         self._changing: dict[str, int] = {}
@@ -119,6 +126,23 @@ class MetadataCache:
         if loaded is not None and not self._is_shared and self._is_current(repository, before):
             self._blobs.put(repository, str(digest), loaded, 1)
         return loaded
+
+    def known_content(self, repository: str, digest: Digest) -> bytes | None:
+        """The bytes of a small blob, if they are at hand."""
+        return self._contents.get(repository, str(digest))
+
+    async def opened(
+        self, repository: str, digest: Digest, load: Callable[[], Awaitable[tuple[BinaryIO, int] | None]]
+    ) -> tuple[BinaryIO, int] | None:
+        """What `load` opens; the bytes of a small blob, which were read and verified, are kept."""
+        before = self._changes
+        found = await load()
+        if found is None or found[1] > LARGEST_CONTENT or not isinstance(found[0], io.BytesIO):
+            return found
+        if not self._is_shared and self._is_current(repository, before):
+            content = found[0].getvalue()
+            self._contents.put(repository, str(digest), content, len(content) + _MANIFEST_OVERHEAD)
+        return found
 
     async def manifest(
         self, repository: str, reference: str, load: Callable[[], Awaitable[StoredManifest | None]]
@@ -170,18 +194,23 @@ class MetadataCache:
             if manifests:
                 self._manifests.drop(repository)
             if blobs:
-                self._blobs.drop(repository)
+                self._drop_blobs(repository)
 
     def forget(self, repository: str) -> None:
         """Forget what is known of a repository."""
         self._changes += 1
         self._pages.drop(repository)
         self._manifests.drop(repository)
+        self._drop_blobs(repository)
+
+    def _drop_blobs(self, repository: str) -> None:
         self._blobs.drop(repository)
+        self._contents.drop(repository)
 
     def clear(self) -> None:
         """Forget everything."""
         self._changes += 1
         self._pages.clear()
         self._blobs.clear()
+        self._contents.clear()
         self._manifests.clear()

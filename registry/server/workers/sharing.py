@@ -15,6 +15,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 from aiohttp import web
 
@@ -58,6 +59,11 @@ class SharedMetadata(MetadataCache):
         self._refresh(repository)
         return super().known_blob(repository, digest)
 
+    def known_content(self, repository: str, digest: Digest) -> bytes | None:
+        """The bytes of a small blob, if they are at hand."""
+        self._refresh(repository)
+        return super().known_content(repository, digest)
+
     def known_manifest(self, repository: str, reference: str) -> StoredManifest | None:
         """A manifest by digest or tag, if it is at hand."""
         self._refresh(repository)
@@ -83,6 +89,15 @@ class SharedMetadata(MetadataCache):
         """The size of a blob, from memory or by `load`."""
         before = self._refresh(repository)
         found = await super().blob(repository, digest, load)
+        self._check(repository, before)
+        return found
+
+    async def opened(
+        self, repository: str, digest: Digest, load: Callable[[], Awaitable[tuple[BinaryIO, int] | None]]
+    ) -> tuple[BinaryIO, int] | None:
+        """What `load` opens; the bytes of a small blob are kept."""
+        before = self._refresh(repository)
+        found = await super().opened(repository, digest, load)
         self._check(repository, before)
         return found
 

@@ -51,6 +51,32 @@ async def test_g39_blobs_can_be_cached_and_are_never_encoded(client):
     assert other.status == 200
 
 
+async def test_a_small_blob_that_was_sent_before_is_answered_as_the_first_time(client):
+    """Headers, bytes, ranges and conditions; not in other repositories, and not after it was deleted."""
+    await push_blob(client)
+    url = f"/v2/lib/app/blobs/{D}"
+    first, second, third = [await client.get(url) for _ in range(3)]
+    assert [await each.read() for each in (first, second, third)] == [DATA] * 3
+    kept = (
+        "Content-Length",
+        "Content-Type",
+        "ETag",
+        "Docker-Content-Digest",
+        "Cache-Control",
+        "Accept-Ranges",
+    )
+    assert {name: first.headers[name] for name in kept} == {name: third.headers[name] for name in kept}
+    part = await client.get(url, headers={"Range": "bytes=1-2"})
+    assert (part.status, await part.read()) == (206, DATA[1:3])
+    assert (await client.get(url, headers={"If-None-Match": f'"{D}"'})).status == 304
+    assert (await client.head(url)).headers["Content-Length"] == str(len(DATA))
+    assert (await client.get(f"/v2/other/blobs/{D}")).status == 404
+    assert (await client.delete(url)).status == 202
+    assert (await client.get(url)).status == 404
+    await push_blob(client)
+    assert await (await client.get(url)).read() == DATA
+
+
 BIG = bytes(range(256)) * 4096  # 1 MiB: not sent from memory
 
 RANGES = [

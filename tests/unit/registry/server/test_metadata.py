@@ -1,6 +1,9 @@
 """The cache never serves anything older than the last answered change."""
 
 import asyncio
+import io
+
+import pytest
 
 from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
@@ -95,3 +98,44 @@ async def test_memory_is_bounded(monkeypatch):
     assert cache.known_manifest("a", "0") is not None
     assert cache.known_manifest("a", "1") is None
     assert cache.known_manifest("a", "7") is not None
+
+
+@pytest.mark.parametrize("size", [0, 5, metadata.LARGEST_CONTENT])
+async def test_small_blobs_are_kept_until_their_repository_loses_blobs(size):
+    """A change of tags or manifests leaves them; one that began before they were read does not."""
+    cache, data = MetadataCache(), b"x" * size
+
+    async def load():
+        return io.BytesIO(data), size
+
+    found = await cache.opened("a", D, load)
+    assert found[0].read() == data
+    assert cache.known_content("a", D) == data
+    assert cache.known_content("b", D) is None
+    with cache.change("a"):
+        pass
+    assert cache.known_content("a", D) == data
+    with cache.change("a", blobs=True):
+        await cache.opened("a", D, load)
+    assert cache.known_content("a", D) is None
+    await cache.opened("a", D, load)
+    cache.clear()
+    assert cache.known_content("a", D) is None
+
+
+async def test_only_small_blobs_in_memory_are_kept(tmp_path):
+    """Files, large ones and those of storage that others change are opened each time; memory is bounded."""
+    cache, shared = MetadataCache(), MetadataCache(is_shared=True)
+    large = metadata.LARGEST_CONTENT + 1
+    with (tmp_path / "x").open("w+b") as file:
+        for value in ((file, 0), (io.BytesIO(b"x" * large), large), None):
+            assert await cache.opened("a", D, giving(value, [])) is value
+            assert cache.known_content("a", D) is None
+    await shared.opened("a", D, giving((io.BytesIO(b"x"), 1), []))
+    assert shared.known_content("a", D) is None
+    digests = [Digest.of(b"%d" % number) for number in range(600)]
+    for digest in digests:
+        await cache.opened("a", digest, giving((io.BytesIO(b"y" * 65000), 65000), []))
+    kept = [digest for digest in digests if cache.known_content("a", digest)]
+    assert kept == digests[-len(kept) :]
+    assert len(kept) * 65000 <= metadata.CONTENT_BYTES_LIMIT < (len(kept) + 20) * 65000
