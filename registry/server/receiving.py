@@ -21,9 +21,9 @@ from .store.base import Upload
 from .writing import BlockWriter
 
 _BATCH = 1024 * 1024
-_BATCHES = 3  # one is filled, one is written, and one makes up for a thread that had to wait
 _SMALL_BATCH = 128 * 1024  # when many uploads run: together they would need much memory
 _FEW_UPLOADS = 16
+_VERY_FEW_UPLOADS = 4  # whose threads may have a block in reserve; of more there is always one that can go on
 _SLOWEST = 1024  # bytes per second, in the mean over the time of patience
 
 
@@ -137,14 +137,20 @@ async def receive(request: web.Request, upload: Upload, state: ServerState, limi
         StorageFull: the upload was discarded.
     """
     await invite(request)
-    few = len(state.busy_uploads) <= _FEW_UPLOADS
     parts: list[bytes] = []
     if limit is None or (request.content_length or 0) <= limit:
-        batch, count = (_BATCH, _BATCHES) if few else (_SMALL_BATCH, 1)
+        batch, count = _memory(len(state.busy_uploads))
         parts, direct = take_over(request, batch=batch, count=count)
         if direct is not None:
             return await _receive_directly(direct, parts, upload, state)
     return await _receive(request, parts, upload, state, limit)
+
+
+def _memory(uploads: int) -> tuple[int, int]:
+    """Size and number of the buffers for one of so many uploads: one is filled while another is written."""
+    if uploads <= _VERY_FEW_UPLOADS:
+        return _BATCH, 3
+    return (_BATCH, 2) if uploads <= _FEW_UPLOADS else (_SMALL_BATCH, 1)
 
 
 async def _receive_directly(body: DirectBody, parts: list[bytes], upload: Upload, state: ServerState) -> int:
@@ -177,7 +183,7 @@ async def _receive(
             few = len(state.busy_uploads) <= _FEW_UPLOADS
             if batched >= (_BATCH if few else _SMALL_BATCH):
                 whole, parts, batched = parts, [], 0
-                await writer.put(whole, ahead=_BATCHES - 2 if few else 0)
+                await writer.put(whole, ahead=1 if few else 0)
     finally:
         await writer.finish(parts)
     return total
