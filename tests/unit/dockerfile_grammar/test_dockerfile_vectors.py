@@ -38,6 +38,8 @@ FILES = (
     "ports-and-plan",
     "ignore",
 )
+# Asked in tests of the builder.
+ELSEWHERE = ("lint", "outline")
 # Questions about the plan of a build, which belong to the builder.
 NOT_OURS = {
     "convert",
@@ -250,3 +252,17 @@ ANSWERS = {
     "clean_patterns": cleaned_patterns,
     "read_ignore": lambda r: [*read_patterns(r["text"])],
 }
+
+
+def test_no_record_is_left_out():
+    """Each file should be asked about here or in tests of the builder, with each of its records."""
+    readme = (VECTORS / "README.md").read_text()
+    stated = dict(re.findall(r"^### (\S+)\.jsonl \(P\d+, (\d+)\)$", readme, re.MULTILINE))
+    assert {path.stem for path in VECTORS.glob("*.jsonl")} == {*FILES, *ELSEWHERE} == stated.keys()
+    ops = []
+    for name in FILES:
+        lines = (VECTORS / f"{name}.jsonl").read_bytes().split(b"\n")[:-1]
+        assert len(lines) == int(stated[name])
+        ops += [json.loads(line)["op"] for line in lines]
+    assert set(ops) <= ANSWERS.keys() | NOT_OURS
+    assert len(list(records())) == sum(op not in NOT_OURS for op in ops)

@@ -24,10 +24,24 @@ if not TABLES.is_dir():
     pytest.skip("no test tables beside this checkout", allow_module_level=True)
 
 
-def cases(op):
+LEFT_OUT = {"platform_options", "ports"}
+ASKED: set[str] = set()
+
+
+def records():
     with (TABLES / "ports-and-plan.jsonl").open(encoding="utf-8", newline="\n") as lines:
-        found = [json.loads(line) for line in lines]
-    return pytest.mark.parametrize("case", [c for c in found if c["op"] == op], ids=lambda c: c["id"])
+        return [json.loads(line) for line in lines]
+
+
+def cases(op):
+    ASKED.add(op)
+    found = [case for case in records() if case["op"] == op]
+    return pytest.mark.parametrize("case", found, ids=lambda case: case["id"])
+
+
+def test_no_question_is_left_out_silently():
+    """Every kind of question should be asked below, or be named above with the reason."""
+    assert {case["op"] for case in records()} == ASKED | LEFT_OUT
 
 
 @cases("add_env")
