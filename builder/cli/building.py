@@ -108,12 +108,11 @@ def _explaining(sink: EventSink, host: Host) -> EventSink:
 
 
 def _cache_limit(args: argparse.Namespace, settings: Settings) -> int | None:
-    text = args.cache_limit or settings.cache_limit
-    if not text:
-        return None
     from .granted import read_cache_limit
 
-    return read_cache_limit(text)
+    if args.cache_limit or not settings.cache_limit:
+        return read_cache_limit(args.cache_limit)
+    return read_cache_limit(settings.cache_limit, "PYBUILD_CACHE_LIMIT")
 
 
 def _sources(request: BuildRequest) -> dict[str, bytes | str]:

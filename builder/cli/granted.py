@@ -216,7 +216,7 @@ def _group(text: str) -> str:
     return path
 
 
-def read_cache_limit(text: str) -> int | None:
+def read_cache_limit(text: str, name: str = "--cache-limit") -> int | None:
     """
     The limit of the build cache in bytes; None for none.
 
@@ -230,7 +230,7 @@ def read_cache_limit(text: str) -> int | None:
     try:
         return parse_size(text)
     except ValueError as problem:
-        raise InvalidOption(f"--cache-limit: {problem}", hint="as in --cache-limit 20GB") from problem
+        raise InvalidOption(f"{name}: {problem}", hint="as in 20GB") from problem
 
 
 def _ulimit(text: str) -> tuple[str, int, int]:

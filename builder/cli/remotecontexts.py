@@ -22,6 +22,7 @@ from typing import BinaryIO
 from ..errors import InvalidContext, InvalidOption
 from ..sources.fetching import Fetcher
 from ..sources.remote import UrlSource, is_url, parse_git, without_credentials
+from .archives import naming
 from .granted import read_granted
 from .inputs import (
     DOCKERFILE_LIMIT,
@@ -138,7 +139,8 @@ def _opened(stream: BinaryIO, fetcher: Fetcher, name: str) -> str | bytes:
     start = stream.read(_START)
     stream.seek(0)
     if is_archive(start):
-        return fetcher.unpacked(stream)
+        with naming(name):
+            return fetcher.unpacked(stream)
     raw = stream.read(DOCKERFILE_LIMIT + 1)
     hint = "it should be a Dockerfile, or an archive with one"
     if not raw.strip():

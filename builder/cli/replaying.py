@@ -44,7 +44,9 @@ def record_key(args: argparse.Namespace, inputs: Inputs, environment: Mapping[st
         return ""
     if args.cache_from or args.cache_to:
         return ""
-    if args.compression != "gzip" or not _is_plain_size(args.cache_limit or ""):
+    if args.compression != "gzip" or not _is_plain_size(
+        args.cache_limit or environment.get("PYBUILD_CACHE_LIMIT", "")
+    ):
         return ""  # no part of the key either
     if "BUILDKIT_MULTI_PLATFORM" in inputs.build_args or "BUILDKIT_INLINE_CACHE" in inputs.build_args:
         return ""

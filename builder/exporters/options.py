@@ -238,9 +238,15 @@ def _names(values: _Values, where: str) -> tuple[Reference, ...]:
     names = []
     for text in filter(None, values.text("name").split(",")):
         try:
-            names.append(Reference.parse(text.strip()))
+            name = Reference.parse(text.strip())
         except ImageError as problem:
             raise InvalidOption(f"{where}: name={text}: {problem.message}", hint=problem.hint) from problem
+        if name.digest is not None:
+            raise InvalidOption(
+                f"{where}: name={text}: a name with a digest cannot be given",
+                hint="name-canonical=true gives a further name with that of the image",
+            )
+        names.append(name)
     return tuple(dict.fromkeys(names))
 
 

@@ -67,9 +67,11 @@ def test_refused_archives(tmp_path, name):
     told = refused(root, "--progress", "plain", "-t", "bad", context(tmp_path / "c", HOSTILE[name]))
     assert "Dockerfile:2\n" in told
     assert ">>> ADD a /d/\n" in told
-    assert "error: " in refused(root, "-", "-t", "bad", stdin=HOSTILE[name])
-    (tmp_path / "archive").write_bytes(HOSTILE[name])
-    assert "error: " in refused(root, "import", tmp_path / "archive", "bad")
+    assert "error: standard input: " in refused(root, "-", "-t", "bad", stdin=HOSTILE[name])
+    archive = tmp_path / "archive"
+    archive.write_bytes(HOSTILE[name])
+    assert f"error: {archive}: " in refused(root, "import", archive, "bad")
+    assert f"error: {archive}: " in refused(root, "load", "-i", archive)
     assert call(root, "inspect", "bad")[0] == 1
 
 

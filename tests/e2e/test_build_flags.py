@@ -211,3 +211,11 @@ def test_contexts_that_are_refused(busybox, context):
 
     assert done.returncode == 1
     assert context in done.stderr or "standard input" in done.stderr
+
+
+def test_a_limit_of_the_environment_that_makes_no_sense(busybox, context):
+    """It is told, also where everything is cached."""
+    busybox.build(context)
+    done = busybox.build(context, check=False, env={"PYBUILD_CACHE_LIMIT": "lots"})
+    assert done.returncode == 1
+    assert "error: PYBUILD_CACHE_LIMIT: invalid size" in done.stderr

@@ -8,10 +8,10 @@ from oci_image.reference import Reference
 from ...importers.rootfs import import_rootfs
 from ...local import LocalStore
 from ...request import DEFAULT_EPOCH
+from ..archives import naming, open_input
 from ..options import verb
 from ..requests import parse_epoch
 from ..settings import Settings
-from .load import open_input
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     reference = Reference.parse(args.name) if args.name else None
     store = LocalStore(settings.root)
     epoch = parse_epoch(settings.source_date_epoch)
-    with open_input(args.archive) as stream:
+    with open_input(args.archive) as stream, naming(args.archive):
         image = import_rootfs(
             stream,
             store.blobs,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from typing import BinaryIO
-
-from ...errors import InvalidOption
 from ...importers.archive import load_archive
 from ...local import LocalStore
+from ..archives import naming, open_input
 from ..options import verb
 from ..settings import Settings
 
@@ -19,7 +16,7 @@ def main(arguments: list[str]) -> int:
     p.add_argument("-q", "--quiet", action="store_true", help="print nothing")
     args = p.parse_args(arguments)
     store = LocalStore(Settings.read(args.root).root)
-    with open_input(args.input) as stream:
+    with open_input(args.input) as stream, naming(args.input):
         loaded = load_archive(stream, store.blobs, scratch=store.state)
     for one in loaded:
         for name in one.names:
@@ -29,22 +26,3 @@ def main(arguments: list[str]) -> int:
         if not one.names and not args.quiet:
             print(f"Loaded image ID: {store.image(one.descriptor).id}")
     return 0
-
-
-def open_input(path: str) -> BinaryIO:
-    """
-    A file, or standard input for "-".
-
-    Raises:
-        InvalidOption: the file cannot be read, or standard input is a terminal.
-    """
-    if path != "-":
-        try:
-            return open(path, "rb")
-        except OSError as problem:
-            raise InvalidOption(f"cannot read {path}: {problem.strerror}") from problem
-    if sys.stdin.isatty():
-        raise InvalidOption(
-            "no archive: standard input is a terminal", hint="name a file, or redirect the input"
-        )
-    return sys.stdin.buffer
