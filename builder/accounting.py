@@ -25,7 +25,7 @@ from .leases import living
 from .local import LocalStore
 from .statefiles import entries, is_locked, tree_size
 
-BY_LAYER = ("rootfs", "index", "tars")
+BY_LAYER = ("rootfs", "index", "runs", "tars")
 """Folders of the state directory whose entries begin with the diff_id of the layer that they were made of."""
 
 _SHORT = 12

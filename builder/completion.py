@@ -7,10 +7,16 @@ and a value for each of them costs more than its digest.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from .contexts.filedigests import Batch, Digested, digest_files
 from .contexts.finding import Finder
+from .contexts.folderrecord import DIGEST_SIZE, STAMP, FolderRecord, Xattrs, group_digest, join_names
 from .contexts.selection import Part, Selected
-from .contexts.statcache import DIGEST_SIZE, STAMP, FolderRecord, group_digest
+
+_FilesByInode = dict[tuple[int, int], str]
+_AT_ONCE = 4096
+"""So many files, or those of one directory, are in memory at a time."""
 
 
 def complete(sources: list[Selected], finder: Finder, root: str) -> None:
@@ -20,24 +26,44 @@ def complete(sources: list[Selected], finder: Finder, root: str) -> None:
     Raises:
         InvalidContext: a file cannot be read, or changes meanwhile.
     """
-    incomplete = [part for source in sources for part in source.parts if part.files and not part.digests]
-    if not incomplete:
-        return
-    batches = [batch for batch in (_unknown(part, finder) for part in incomplete) if batch.names]
-    for batch, digested in zip(batches, digest_files(root, batches), strict=True) if batches else ():
-        _remember(batch, digested, finder)
+    for chunk in _chunks(_incomplete(sources)):
+        batches = [batch for batch in (_unknown(part, finder) for part, _ in chunk) if batch.names]
+        for batch, digested in zip(batches, digest_files(root, batches), strict=True) if batches else ():
+            _remember(batch, digested, finder)
+        for part, first_names in chunk:
+            _complete_part(part, first_names, finder)
+
+
+def _incomplete(sources: list[Selected]) -> Iterator[tuple[Part, _FilesByInode]]:
+    """The parts that lack digests, each with what its source shares about files of several names."""
     for source in sources:
-        first_names: dict[tuple[int, int], str] = {}
-        for part in source.parts:
-            if part.files and not part.digests:
-                _complete_part(part, first_names, finder)
+        first_names: _FilesByInode = {}
+        yield from ((part, first_names) for part in source.parts if part.lacks_digests)
+
+
+def _chunks(
+    parts: Iterable[tuple[Part, _FilesByInode]],
+) -> Iterator[list[tuple[Part, _FilesByInode]]]:
+    chunk: list[tuple[Part, _FilesByInode]] = []
+    files = 0
+    for pair in parts:
+        chunk.append(pair)
+        files += pair[0].count
+        if files >= _AT_ONCE:
+            yield chunk
+            chunk, files = [], 0
+    if chunk:
+        yield chunk
 
 
 def _unknown(part: Part, finder: Finder) -> Batch:
     """The files of a part that have to be read."""
     table = finder.table
+    record = table.folders.get(part.path)
     if not table.knows(part.path):
-        return Batch(part.path, part.files, part.stamps)
+        return Batch(part.path, part.files(), part.stamps.read())
+    if record is not None and record.is_of(part.names, part.stamps):
+        return Batch(part.path, (), b"")
     unknown = [
         (name, stamp) for name, stamp in part.stamped() if table.digest(part.path, name, stamp) is None
     ]
@@ -48,10 +74,11 @@ def _remember(batch: Batch, digested: Digested, finder: Finder) -> None:
     """Let the stat cache have what was read: as a whole where that is all there is in a directory."""
     table = finder.table
     folder = finder.listing.listed.get(batch.directory)
-    is_whole = folder is not None and batch.names is folder.files and not folder.linked
+    is_whole = folder is not None and len(batch.names) == folder.count
     if folder is not None and is_whole and not digested.xattrs and not table.knows(batch.directory):
-        group = group_digest(folder.joined, folder.stamps, digested.digests)
-        record = FolderRecord(folder.joined, folder.stamps, digested.digests, group)
+        group = group_digest(join_names(batch.names), batch.stamps, digested.digests)
+        digests = table.spool.keep(digested.digests)
+        record = FolderRecord(folder.names, folder.stamps, digests, group)
         table.remember_folder(batch.directory, record, read_at=digested.read_at)
         return
     prefix = f"{batch.directory}/" if batch.directory else ""
@@ -62,16 +89,17 @@ def _remember(batch: Batch, digested: Digested, finder: Finder) -> None:
         table.remember(prefix + name, stamp, digest, xattrs, read_at=digested.read_at)
 
 
-def _complete_part(part: Part, first_names: dict[tuple[int, int], str], finder: Finder) -> None:
+def _complete_part(part: Part, first_names: _FilesByInode, finder: Finder) -> None:
     table = finder.table
     folder = finder.listing.listed.get(part.path)
+    linked = folder.linked if folder is not None and part.top is not None else {}
     record = table.folders.get(part.path)
-    if folder is not None and record is not None and part.files is folder.files and not folder.linked:
-        is_same = record.names == folder.joined and record.stamps == folder.stamps
-        if is_same and not table.has_xattrs(part.path):
-            part.digests, part.group = record.digests, record.group
-            return
-    digests = []
+    is_known = record is not None and not linked and record.is_of(part.names, part.stamps)
+    if record is not None and is_known and not table.has_xattrs(part.path):
+        part.digests, part.group = record.digests, record.group
+        return
+    digests: list[bytes] = []
+    odd: dict[str, tuple[Xattrs, str | None]] = {}
     for name, stamp in part.stamped():
         digest = table.digest(part.path, name, stamp)
         assert digest is not None  # noqa: S101 - `_complete` had it computed
@@ -83,5 +111,9 @@ def _complete_part(part: Part, first_names: dict[tuple[int, int], str], finder: 
             first = first_names.setdefault(folder.linked[name], own)
             same_as = first if first != own else None
         if xattrs or same_as is not None:
-            part.odd[name] = (xattrs, same_as)
-    part.digests = b"".join(digests)
+            odd[name] = (xattrs, same_as)
+    if odd:
+        part.odd = odd
+    part.digests = table.spool.keep(b"".join(digests))
+    if record is not None:
+        record.forget()

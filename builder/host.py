@@ -7,7 +7,7 @@ Tests pass peers (a memory store, a sandbox without isolation, a fixed clock) in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,10 +22,12 @@ from .sources.options import NetworkOptions
 
 if TYPE_CHECKING:  # loaded only when something must run
     from oci_image.layer.index import LayerIndex
+    from oci_image.spool import Spool
     from runtime.sandbox import Sandbox
 
     from .caching.cache import CacheIndex
     from .contexts.statcache import StatCache
+    from .earlier import Earlier
     from .rootfs.base import RootfsDriver
 
 
@@ -64,8 +66,20 @@ class LayerSource(Protocol):
         """The list of a layer's entries (blocking; the layer must be here)."""
         ...
 
-    def remember(self, diff_id: Digest, index: LayerIndex) -> None:
-        """Keep the index of a layer that was just written with exactly these entries (blocking)."""
+    def remember(self, diff_id: Digest, index: Iterable[bytes]) -> None:
+        """Keep the saved index of a layer that was just written with exactly these entries (blocking)."""
+        ...
+
+    def earlier(self, kind: str) -> Earlier:
+        """What an earlier layer of the same kind has (blocking); closed by the caller."""
+        ...
+
+    def keep_runs(self, diff_id: Digest, noted: Earlier) -> None:
+        """Let later layers know what was noted while a layer was written (blocking); never an error."""
+        ...
+
+    def spool(self) -> Spool:
+        """A place for what is put aside while a layer is written."""
         ...
 
     def open_tar(self, layer: Layer) -> TarReader:

@@ -22,11 +22,13 @@ from oci_image.errors import ImageError, NotFound, StoreProblem, VerificationFai
 from oci_image.image import Layer
 from oci_image.layer.compression import open_decompressed
 from oci_image.layer.index import LayerIndex, build_index
+from oci_image.spool import Spool
 from oci_image.store.base import BlobStore
 from oci_image.store.lock import file_lock
 from oci_image.store.notes import Notes
 from oci_image.store.problems import store_problem
 
+from .earlier import Earlier
 from .errors import CannotResolve
 from .scratch import Scratch
 from .verifying import Verifying
@@ -89,11 +91,22 @@ class StoreLayers:
             self._indexes[layer.diff_id] = known
         return known
 
-    def remember(self, diff_id: Digest, index: LayerIndex) -> None:
-        """Keep the index of a layer that was just written with exactly these entries."""
-        self._keep(self._path("index", diff_id), index.parts())
-        self._indexes[diff_id] = index
+    def remember(self, diff_id: Digest, index: Iterable[bytes]) -> None:
+        """Keep the saved index of a layer that was just written with exactly these entries."""
+        self._keep(self._path("index", diff_id), index)
         self._verified.add(diff_id)
+
+    def earlier(self, kind: str) -> Earlier:
+        """What an earlier layer of the same kind has; closed by the caller."""
+        return Earlier(self._state, self._blobs, kind)
+
+    def keep_runs(self, diff_id: Digest, noted: Earlier) -> None:
+        """Let later layers know what was noted while a layer was written; never an error."""
+        noted.keep(diff_id, lambda name, parts: self._keep(os.path.join(self._state, name), parts))
+
+    def spool(self) -> Spool:
+        """A place for what is put aside while a layer is written."""
+        return Spool(os.path.join(self._state, "tmp"))
 
     def open_tar(self, layer: Layer) -> BinaryIO:
         """

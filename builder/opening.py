@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from .contexts.statcache import Xattrs
+from .contexts.folderrecord import Xattrs
 from .errors import InvalidContext
 
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

@@ -9,6 +9,7 @@ A layer that does not pass, or cannot be had, is lost: every result that needs i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from oci_image.digest import Digest, Hasher
@@ -25,6 +26,9 @@ from .places import CacheSource
 
 if TYPE_CHECKING:
     from oci_image.layer.index import LayerIndex
+    from oci_image.spool import Spool
+
+    from ..earlier import Earlier
 
 _PIECE = 1 << 20
 
@@ -61,9 +65,21 @@ class ImportedLayers:
         """The list of a layer's entries."""
         return self._inner.index(layer)
 
-    def remember(self, diff_id: Digest, index: LayerIndex) -> None:
-        """Keep the index of a layer that was just written."""
+    def remember(self, diff_id: Digest, index: Iterable[bytes]) -> None:
+        """Keep the saved index of a layer that was just written."""
         self._inner.remember(diff_id, index)
+
+    def earlier(self, kind: str) -> Earlier:
+        """What an earlier layer of the same kind has."""
+        return self._inner.earlier(kind)
+
+    def keep_runs(self, diff_id: Digest, noted: Earlier) -> None:
+        """Let later layers know what was noted."""
+        self._inner.keep_runs(diff_id, noted)
+
+    def spool(self) -> Spool:
+        """A place for what is put aside."""
+        return self._inner.spool()
 
     def open_tar(self, layer: Layer) -> TarReader:
         """The layer's uncompressed archive."""

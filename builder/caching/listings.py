@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from ..contexts.context import BuildContext
+from ..contexts.folderrecord import STAMP
 from ..contexts.selection import Selection
-from ..contexts.statcache import STAMP
 from ..ops import ContextSource, CopyFiles, Exec, Op
 
 FOLDER = "listings"
@@ -34,7 +34,7 @@ class Listings:
     def remember(self, op: Op, contexts: Mapping[str, BuildContext]) -> None:
         """Keep the lists of everything that an op takes from build contexts (blocking); never an error."""
         for selection in _selections(op, contexts):
-            count = sum(len(part.files) + 1 for source in selection.sources for part in source.parts)
+            count = sum(part.count + 1 for source in selection.sources for part in source.parts)
             path = self._path(str(selection.digest))
             if count > MOST_FILES or os.path.exists(path):
                 continue

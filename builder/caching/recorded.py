@@ -26,8 +26,9 @@ from oci_image.image import Image
 from oci_image.platform import Platform
 from oci_image.reference import Reference
 
+from ..contexts.folderrecord import STAMP
 from ..contexts.listing import Folder, Looked, Node
-from ..contexts.statcache import RACY_NS, STAMP
+from ..contexts.statcache import RACY_NS
 from ..errors import BuildError
 from ..local import LocalStore
 from ..request import BuildResult
@@ -234,10 +235,11 @@ def _path(context: str, path: str, node: Node | None, latest: int) -> list[objec
 
 def _folder(path: str, folder: Folder, latest: int) -> str:
     """What `replay` will compute if nothing changes."""
-    _check_age(folder.stamps, latest)
+    stamps = folder.stamps.read()
+    _check_age(stamps, latest)
     return replay.folder_digest(
-        folder.joined,
-        folder.stamps,
+        folder.names.read(),
+        stamps,
         list(folder.directories.items()),
         [
             (name, node.mode, node.rdev, _link(os.path.join(path, name), node, latest))

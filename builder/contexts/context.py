@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +22,7 @@ from dockerfile_grammar.spans import Span
 from ..completion import complete
 from ..errors import InvalidContext, MissingSource
 from ..opening import OpenDirectories
-from .filedigests import check_unchanged, open_unchanged, read_unchanged
+from .filedigests import check_unchanged, each_unchanged, open_unchanged
 from .finding import Finder, has_magic, normalised, refuse_links, unescaped
 from .listing import Listing, Looked
 from .missing import IgnoreFile, explain_missing
@@ -47,14 +48,14 @@ class ContextFiles:
         """
         return open_unchanged(self._directories, entry.path, entry.stamp)
 
-    def read(self, directory: str, name: str, stamp: bytes, size: int) -> bytes:
+    def each(self, directory: str, names: Sequence[bytes], stamps: bytes) -> Iterator[bytes]:
         """
-        The content of a small file of a directory.
+        The contents of small files of a directory.
 
         Raises:
-            InvalidContext: the file is not the one that was digested.
+            InvalidContext: a file is not the one that was digested.
         """
-        return read_unchanged(self._directories, directory, name, stamp, size)
+        return each_unchanged(self._directories, directory, names, stamps)
 
     def check(self, descriptor: int, entry: Entry) -> None:
         """
@@ -163,7 +164,8 @@ class BuildContext:
     def _finder(self) -> Finder:
         if self._opened is None:
             self._directories = OpenDirectories(self.root)
-            self._opened = Finder(Listing(self._directories, self._matcher), self._stats.load(self.root))
+            table = self._stats.load(self.root)
+            self._opened = Finder(Listing(self._directories, self._matcher, table.spool), table)
         return self._opened
 
     def _plain(self, pattern: str, exclude: tuple[str, ...]) -> list[Selected]:

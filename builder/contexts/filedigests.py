@@ -11,12 +11,14 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..errors import BuildError, InvalidContext
 from ..opening import FILE_FLAGS, OpenDirectories, read_xattrs
-from .statcache import STAMP, Xattrs, stamp_of
+from .folderrecord import STAMP, Xattrs
+from .statcache import INODE_BITS, stamp_of
 
 _THREADS = 2
 _WORTH_A_THREAD = 64
@@ -54,21 +56,25 @@ def digest_files(root: str, batches: Sequence[Batch]) -> list[Digested]:
     pieces = [(number, piece) for number, batch in enumerate(batches) for piece in _pieces(batch)]
     results: list[Digested | None] = [None] * len(pieces)
     problems: list[BaseException] = []
+    todo = deque(range(len(pieces)))
 
-    def work(first: int, step: int) -> None:
+    def work() -> None:
         directories = OpenDirectories(root)
         try:
-            for place in range(first, len(pieces), step):
+            while not problems:
+                place = todo.popleft()
                 results[place] = _digest_batch(directories, pieces[place][1])
+        except IndexError:
+            return  # nothing is left to do
         except BaseException as problem:  # noqa: BLE001 - raised again by the thread that waits
             problems.append(problem)
         finally:
             directories.close()
 
     if sum(len(piece.names) for _, piece in pieces) < _WORTH_A_THREAD and _size(pieces) < 8 * _BLOCK:
-        work(0, 1)
+        work()
     else:
-        threads = [threading.Thread(target=work, args=(first, _THREADS)) for first in range(_THREADS)]
+        threads = [threading.Thread(target=work) for _ in range(_THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -143,29 +149,54 @@ def _open(directories: OpenDirectories, directory: str, name: str) -> int:
     path = f"{directory}/{name}" if directory else name
     try:
         return os.open(name, FILE_FLAGS, dir_fd=directories.directory(directory))
-    except (FileNotFoundError, NotADirectoryError) as problem:
-        raise _changed(path) from problem
     except OSError as problem:
-        raise InvalidContext(f"cannot open {path} in the build context: {problem.strerror}") from problem
+        raise _unopened(path, problem) from problem
 
 
-def read_unchanged(directories: OpenDirectories, directory: str, name: str, stamp: bytes, size: int) -> bytes:
+def _unopened(path: str, problem: OSError) -> BuildError:
+    if isinstance(problem, (FileNotFoundError, NotADirectoryError)):
+        return _changed(path)
+    return InvalidContext(f"cannot open {path} in the build context: {problem.strerror}")
+
+
+def each_unchanged(
+    directories: OpenDirectories, directory: str, names: Sequence[bytes], stamps: bytes
+) -> Iterator[bytes]:
     """
-    The content of a file that is still the one with this stamp (with or without the digest behind it).
+    The contents of small files of a directory that are still those with these stamps.
+
+    Written for directories of very many files, and not to be mixed with other uses of `directories`.
 
     Raises:
-        InvalidContext: it changed, or cannot be read.
+        InvalidContext: one changed, or cannot be read.
     """
-    path = f"{directory}/{name}" if directory else name
-    descriptor = _open(directories, directory, name)
+    opener, read, status, close = os.open, os.read, os.fstat, os.close
     try:
-        data = os.read(descriptor, size)
-        check_unchanged(descriptor, path, stamp)
+        parent = directories.directory(directory)
     except OSError as problem:
-        raise InvalidContext(f"cannot read {path} in the build context: {problem.strerror}") from problem
-    finally:
-        os.close(descriptor)
-    return data
+        raise _changed(directory) from problem
+    for name, stamp in zip(names, STAMP.iter_unpack(stamps), strict=True):
+        try:
+            descriptor = opener(name, FILE_FLAGS, dir_fd=parent)
+        except OSError as problem:
+            raise _unopened(_shown(directory, name), problem) from problem
+        try:
+            content = read(descriptor, stamp[0])
+            st = status(descriptor)
+            found = (st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & INODE_BITS, st.st_mode)
+        except OSError as problem:
+            path = _shown(directory, name)
+            raise InvalidContext(f"cannot read {path} in the build context: {problem.strerror}") from problem
+        finally:
+            close(descriptor)
+        if found != stamp:
+            raise _changed(_shown(directory, name))
+        yield content
+
+
+def _shown(directory: str, name: bytes) -> str:
+    text = name.decode("utf-8", "surrogateescape")
+    return f"{directory}/{text}" if directory else text
 
 
 def open_unchanged(directories: OpenDirectories, path: str, stamp: bytes) -> int:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import posixpath
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from dockerfile_grammar.ignorefile import IgnoreMatcher
 from dockerfile_grammar.wildcards import match_wildcard
 
 from ..errors import InvalidContext, MissingSource
+from .folderrecord import join_names
 from .listing import Folder, Listing, Node
 from .selection import BLOCK, CHARACTER, DIRECTORY, FIFO, SYMLINK, Entry, Part
 from .statcache import StatTable
@@ -116,7 +117,7 @@ class Finder:
                 return
         folder = self.listing.folder(directory)
         last = len(components) == 1
-        for name in folder.names() if last else folder.directories:
+        for name in folder.all_names() if last else folder.directories:
             if not match_wildcard(components[0], name):
                 continue
             if last:
@@ -160,9 +161,10 @@ class Finder:
         """The part for a source that is one thing and no directory."""
         parent, _, name = path.rpartition("/")
         if stat.S_ISREG(node.mode):
-            return Part(path=parent, name="", top=None, files=(name,), stamps=node.stamp)
-        others = (self._other(path, "", node),)
-        return Part(path=parent, name="", top=None, files=(), stamps=b"", others=others)
+            return self._few(parent, "", None, (name,), node.stamp)
+        part = self._few(parent, "", None, (), b"")
+        part.others = (self._other(path, "", node),)
+        return part
 
     def below(self, directory: str, mode: int, excluded: IgnoreMatcher | None) -> list[Part]:
         """
@@ -179,37 +181,55 @@ class Finder:
             folder = self.listing.folder(path)
             parts.append(self._part(path, name, mode, folder, excluded))
             for child, child_mode in reversed(folder.directories.items()):
-                child_name = f"{name}/{child}" if name else child
+                child_path = f"{path}/{child}" if path else child
+                # The same value where both are the same: there may be very many.
+                child_name = f"{name}/{child}" if directory and name else child if directory else child_path
                 if excluded is not None and excluded.is_ignored(child_name):
                     if not excluded.may_reinclude_below(child_name):
                         continue
                     hidden.add(child_name)
-                stack.append((f"{path}/{child}" if path else child, child_name, child_mode))
+                stack.append((child_path, child_name, child_mode))
         return _without_empty(parts, hidden) if hidden else parts
 
     def _part(self, path: str, name: str, mode: int, folder: Folder, excluded: IgnoreMatcher | None) -> Part:
         top = Entry(path, name, DIRECTORY, stat.S_IMODE(mode), xattrs=folder.xattrs)
-        part = Part(path=path, name=name, top=top, files=folder.files, stamps=folder.stamps)
         path_prefix = f"{path}/" if path else ""
         prefix = f"{name}/" if name else ""
-        others = folder.others
+        others, part = folder.others, None
         if excluded is not None:
             others = {k: v for k, v in others.items() if not excluded.is_ignored(prefix + k)}
-            files = [file for file in folder.files if not excluded.is_ignored(prefix + file)]
-            if len(files) < len(folder.files):
-                part.files = files
-                part.stamps = b"".join(folder.stamp(file) or b"" for file in files)
-        part.others = tuple(self._other(path_prefix + k, prefix + k, v) for k, v in others.items())
-        if len(part.files) == len(folder.files):
+            files = [file for file in folder.files() if not excluded.is_ignored(prefix + file)]
+            if len(files) < folder.count:
+                part = self._few(
+                    path, name, top, files, b"".join(folder.stamp(file) or b"" for file in files)
+                )
+                folder.forget()
+        if part is None:
+            part = Part(
+                path=path, name=name, top=top, count=folder.count, names=folder.names, stamps=folder.stamps
+            )
             self._recognise(part, folder)
+        part.others = tuple(self._other(path_prefix + k, prefix + k, v) for k, v in others.items())
         return part
+
+    def _few(self, path: str, name: str, top: Entry | None, files: Sequence[str], stamps: bytes) -> Part:
+        """A part of other files than all of a directory."""
+        keep = self.listing.spool.keep
+        return Part(
+            path=path,
+            name=name,
+            top=top,
+            count=len(files),
+            names=keep(join_names(files)),
+            stamps=keep(stamps),
+        )
 
     def _recognise(self, part: Part, folder: Folder) -> None:
         """Take the digests of a whole directory from the stat cache if nothing in it changed."""
         record = self.table.folders.get(part.path)
         if record is None or folder.linked or part.path in self._with_xattrs:
             return
-        if record.names == folder.joined and record.stamps == folder.stamps:
+        if record.is_of(folder.names, folder.stamps):
             part.digests, part.group = record.digests, record.group
         else:
             self.table.outdated(part.path)
@@ -232,7 +252,7 @@ def _without_empty(parts: list[Part], hidden: set[str]) -> list[Part]:
     needed: set[str] = set()
     kept: list[Part] = []
     for part in reversed(parts):
-        if part.name not in hidden or part.files or part.others or part.name in needed:
+        if part.name not in hidden or part.count or part.others or part.name in needed:
             kept.append(part)
             needed.add(part.name.rpartition("/")[0])
     return kept[::-1]

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dockerfile_grammar.ignorefile import IgnoreMatcher
+from oci_image.spool import Spool
 
 from ..errors import InvalidContext
 from ..opening import OpenDirectories, read_xattrs
-from .statcache import INODE_BITS, STAMP, Xattrs, join_names, stamp_of
+from .folderrecord import STAMP, Xattrs, join_names, split_names
+from .statcache import INODE_BITS, stamp_of
 
 _TYPE_BITS = 0o170000
 
@@ -29,17 +31,23 @@ class Node(NamedTuple):
     rdev: int = 0
 
 
+_NO_LINKS: dict[str, tuple[int, int]] = {}
+_NO_DIRECTORIES: dict[str, int] = {}
+_NO_OTHERS: dict[str, Node] = {}
+
+
 class Folder:
     """
     One directory: its files in order with their stamps, and everything else by name, in order.
 
+    `count` says how many files there are; `names` and `stamps` lie in a spool, since there may be very many.
     `linked` holds device and inode of those files that have several names; `others` what is neither file nor
     directory; `xattrs` the attributes of the directory itself; `hidden` the names that the ignore rules took
     away, those of directories with a slash at the end.
     """
 
     __slots__ = (
-        *("_stamps_by_name", "directories", "files", "hidden", "joined", "linked", "others", "stamps"),
+        *("_stamps_by_name", "count", "directories", "hidden", "linked", "names", "others", "stamps"),
         "xattrs",
     )
 
@@ -50,25 +58,37 @@ class Folder:
         directories: dict[str, int],
         others: dict[str, Node],
         xattrs: Xattrs,
+        *,
+        spool: Spool,
     ) -> None:
-        self.files = sorted(stamps)
-        self.stamps = b"".join(map(stamps.__getitem__, self.files))
-        self.joined = join_names(self.files)
-        self.linked = linked
-        self.directories = dict(sorted(directories.items()))
-        self.others = dict(sorted(others.items()))
+        files = sorted(stamps)
+        self.count = len(files)
+        self.stamps = spool.keep(b"".join(map(stamps.__getitem__, files)))
+        self.names = spool.keep(join_names(files))
+        # Most directories have none of these, and there may be very many directories.
+        self.linked = linked or _NO_LINKS
+        self.directories = dict(sorted(directories.items())) if directories else _NO_DIRECTORIES
+        self.others = dict(sorted(others.items())) if others else _NO_OTHERS
         self.xattrs = xattrs
-        self.hidden: list[str] = []
+        self.hidden: Sequence[str] = ()
         self._stamps_by_name: dict[str, bytes] | None = None
 
+    def files(self) -> list[str]:
+        """The names of its files."""
+        return split_names(self.names.read()) if self.count else []
+
     def stamp(self, name: str) -> bytes | None:
-        """The stamp of a file."""
+        """The stamp of a file; all of them are in memory until `forget`."""
         if self._stamps_by_name is None:
-            size = STAMP.size
+            size, stamps = STAMP.size, self.stamps.read()
             self._stamps_by_name = {
-                name: self.stamps[i * size : (i + 1) * size] for i, name in enumerate(self.files)
+                name: stamps[i * size : (i + 1) * size] for i, name in enumerate(self.files())
             }
         return self._stamps_by_name.get(name)
+
+    def forget(self) -> None:
+        """Let single stamps take no memory."""
+        self._stamps_by_name = None
 
     def node(self, name: str) -> Node | None:
         """What the name stands for."""
@@ -79,15 +99,15 @@ class Folder:
             return Node(STAMP.unpack(stamp)[4], stamp)
         return self.others.get(name)
 
-    def names(self) -> list[str]:
+    def all_names(self) -> list[str]:
         """All names in order."""
-        return sorted((*self.files, *self.directories, *self.others))
+        return sorted((*self.files(), *self.directories, *self.others))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.node(name) is not None
 
     def __bool__(self) -> bool:
-        return bool(self.files or self.directories or self.others)
+        return bool(self.count or self.directories or self.others)
 
 
 class Looked(NamedTuple):
@@ -98,13 +118,23 @@ class Looked(NamedTuple):
 
 
 class Listing:
-    """The part of a context that its ignore rules leave, directory by directory."""
+    """
+    The part of a context that its ignore rules leave, directory by directory.
 
-    def __init__(self, directories: OpenDirectories, matcher: IgnoreMatcher | None) -> None:
+    Args:
+        directories: opens what is in the context.
+        matcher: what is left out.
+        spool: keeps what was read.
+    """
+
+    def __init__(self, directories: OpenDirectories, matcher: IgnoreMatcher | None, spool: Spool) -> None:
         self.directories = directories
+        self.spool = spool
         self.matcher = matcher if matcher is not None and matcher.patterns else None
         self._folders: dict[str, Folder] = {}
         self._asked: dict[str, Node | None] = {}
+        self._searched: Folder | None = None
+        self._modes: dict[int, int] = {}
 
     @property
     def listed(self) -> Mapping[str, Folder]:
@@ -131,8 +161,13 @@ class Listing:
     def node(self, path: str) -> Node | None:
         """What is at a path, without following symbolic links; None for nothing and for ignored things."""
         parent, _, name = path.rpartition("/")
-        if parent in self._folders:
-            return self._folders[parent].node(name)
+        folder = self._folders.get(parent)
+        if folder is not None:
+            if folder is not self._searched and name not in folder.directories:
+                if self._searched is not None:
+                    self._searched.forget()
+                self._searched = folder
+            return folder.node(name)
         node = self._asked[path] = self._looked_at(path)
         return node
 
@@ -157,10 +192,14 @@ class Listing:
                 f"cannot read {directory or 'the root'} of the build context: {problem.strerror}",
                 hint="exclude it with .dockerignore if the build does not need it",
             ) from problem
-        for name in half_hidden:
-            if not self._shows_through(f"{directory}/{name}" if directory else name):
-                del folder.directories[name]
-                folder.hidden.append(f"{name}/")
+        gone = [
+            name
+            for name in half_hidden
+            if not self._shows_through(f"{directory}/{name}" if directory else name)
+        ]
+        for name in gone:
+            del folder.directories[name]
+        folder.hidden = (*folder.hidden, *(f"{name}/" for name in gone))
         return folder
 
     def _read(self, directory: str, descriptor: int, xattrs: Xattrs) -> tuple[Folder, list[str]]:
@@ -196,11 +235,11 @@ class Listing:
                     if st.st_nlink > 1:
                         linked[name] = (st.st_dev, st.st_ino)
                 elif kind == stat.S_IFDIR:
-                    directories[name] = mode
+                    directories[name] = self._modes.setdefault(mode, mode)
                 elif kind != stat.S_IFSOCK:
                     others[name] = Node(mode, rdev=st.st_rdev)
-        folder = Folder(stamps, linked, directories, others, xattrs)
-        folder.hidden = hidden
+        folder = Folder(stamps, linked, directories, others, xattrs, spool=self.spool)
+        folder.hidden = tuple(hidden)
         return folder, half_hidden
 
     def _shows_through(self, directory: str) -> bool:

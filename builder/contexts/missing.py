@@ -89,7 +89,7 @@ def _near(finder: Finder, path: str) -> str | None:
         parent, _, name = parent.rpartition("/")
     real = finder.followed(parent)
     try:
-        names = finder.listing.folder(real).names() if real is not None else []
+        names = finder.listing.folder(real).all_names() if real is not None else []
     except InvalidContext:  # the directory above is no directory
         return None
     near = nearest(name, names) or next((one for one in names if one.lower() == name.lower()), None)

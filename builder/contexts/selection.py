@@ -9,13 +9,15 @@ single entries are made only for those who copy them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from oci_image.digest import Digest, Hasher
+from oci_image.spool import Kept
 
-from .statcache import DIGEST_SIZE, STAMP, Xattrs, group_digest, join_names
+from .folderrecord import DIGEST_SIZE, STAMP, Xattrs, group_digest, join_names, split_names
 
 _PERMISSIONS = 0o7777
 FILE, DIRECTORY, SYMLINK, FIFO, CHARACTER, BLOCK = "file", "dir", "symlink", "fifo", "char", "block"
@@ -47,30 +49,45 @@ class Entry(NamedTuple):
         return Digest("sha256", self.stamp[STAMP.size :].hex())
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(slots=True, kw_only=True)
 class Part:
     """
     Files of one directory, and what else is in it but directories.
 
-    `top` is the directory itself (None where a source is a single file). `files` are names with as many
-    `stamps` and `digests`; `odd` are attributes and `same_as` of the few that have them. `group` is the
-    digest of the ordinary files where it is known without looking at them.
+    `top` is the directory itself (None where a source is a single file). There are `count` files, with as
+    many `names`, `stamps` and, once they are known, `digests`, which are put aside; `odd` are attributes and
+    `same_as` of the few that have them. `group` is the digest of the ordinary files where it is known without
+    looking at them.
     """
 
     path: str
     name: str
     top: Entry | None
-    files: Sequence[str]
-    stamps: bytes
-    digests: bytes = b""
-    odd: dict[str, tuple[Xattrs, str | None]] = field(default_factory=dict)
+    count: int
+    names: Kept
+    stamps: Kept
+    digests: Kept | None = None
+    odd: Mapping[str, tuple[Xattrs, str | None]] = field(default_factory=lambda: _NOTHING)
     others: tuple[Entry, ...] = ()
     group: bytes | None = None
 
+    @property
+    def lacks_digests(self) -> bool:
+        """Whether it has files of which no digest is known yet."""
+        return self.digests is None and bool(self.count)
+
+    def files(self) -> list[str]:
+        """The names of its files."""
+        return split_names(self.names.read()) if self.count else []
+
     def stamped(self) -> Iterator[tuple[str, bytes]]:
         """Each file with its stamp."""
-        for number, file in enumerate(self.files):
-            yield file, self.stamps[number * STAMP.size : (number + 1) * STAMP.size]
+        stamps = self.stamps.read()
+        for number, file in enumerate(self.files()):
+            yield file, stamps[number * STAMP.size : (number + 1) * STAMP.size]
 
     def entries(self) -> Iterator[Entry]:
         """The directory itself and its entries."""
@@ -83,8 +100,9 @@ class Part:
         """The entries of its files."""
         path = f"{self.path}/" if self.path else ""
         prefix = f"{self.name}/" if self.name else ""
+        digests = self.digests.read() if self.digests is not None else b""
         for number, (file, stamp) in enumerate(self.stamped()):
-            digest = self.digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE]
+            digest = digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE]
             size, _, _, _, mode = STAMP.unpack(stamp)
             xattrs, same_as = self.odd.get(file, ((), None))
             name = prefix + file if self.top is not None else ""
@@ -92,30 +110,30 @@ class Part:
                 path + file, name, FILE, mode & _PERMISSIONS, size, "", xattrs, 0, stamp + digest, same_as
             )
 
-    def plain(self) -> Iterator[tuple[str, bytes, int, int]]:
-        """Each file of a part of which none is odd: name, stamp, size and permission bits."""
-        for (name, stamp), (size, _, _, _, mode) in zip(
-            self.stamped(), STAMP.iter_unpack(self.stamps), strict=True
-        ):
-            yield name, stamp, size, mode & _PERMISSIONS
-
     def update(self, hasher: Hasher) -> None:
         """Add everything to the digest of a selection."""
         if self.top is not None:
             hasher.update(_framed(self.top))
         group = self.group
         if group is None:
-            plain = [number for number, file in enumerate(self.files) if file not in self.odd]
-            group = group_digest(
-                join_names([self.files[number] for number in plain]),
-                b"".join(self.stamps[n * STAMP.size : (n + 1) * STAMP.size] for n in plain),
-                b"".join(self.digests[n * DIGEST_SIZE : (n + 1) * DIGEST_SIZE] for n in plain),
-            )
-        hasher.update(b"g%d " % (len(self.files) - len(self.odd)) + group)
+            group = self._plain_group()
+        hasher.update(b"g%d " % (self.count - len(self.odd)) + group)
         if self.odd or self.others:
             for entry in self.entries():
                 if entry is not self.top and (entry.kind != FILE or entry.xattrs or entry.same_as):
                     hasher.update(_framed(entry))
+
+    def _plain_group(self) -> bytes:
+        """The digest of all files that are not odd."""
+        names, stamps = self.names.read(), self.stamps.read()
+        digests = self.digests.read() if self.digests is not None else b""
+        if self.odd:
+            files = split_names(names)
+            plain = [number for number, file in enumerate(files) if file not in self.odd]
+            names = join_names([files[number] for number in plain])
+            stamps = b"".join(stamps[n * STAMP.size : (n + 1) * STAMP.size] for n in plain)
+            digests = b"".join(digests[n * DIGEST_SIZE : (n + 1) * DIGEST_SIZE] for n in plain)
+        return group_digest(names, stamps, digests)
 
 
 class Selected:
@@ -127,21 +145,18 @@ class Selected:
     destination.
     """
 
-    __slots__ = ("_entries", "is_dir", "name", "parts", "path")
+    __slots__ = ("is_dir", "name", "parts", "path")
 
     def __init__(self, path: str, name: str, parts: tuple[Part, ...], *, is_dir: bool) -> None:
         self.path = path
         self.name = name
         self.is_dir = is_dir
         self.parts = parts
-        self._entries: tuple[Entry, ...] | None = None
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Everything, parents before children."""
-        if self._entries is None:
-            self._entries = tuple(entry for part in self.parts for entry in part.entries())
-        return self._entries
+        """Everything, parents before children; made anew each time."""
+        return tuple(entry for part in self.parts for entry in part.entries())
 
 
 class Selection:
@@ -163,7 +178,8 @@ class Selection:
     def entries(self) -> Iterator[Entry]:
         """The entries of all sources in order."""
         for source in self.sources:
-            yield from source.entries
+            for part in source.parts:
+                yield from part.entries()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Selection) and other.digest == self.digest

@@ -8,7 +8,6 @@ tools that unpack each layer by itself would otherwise make them anew with anoth
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -17,13 +16,16 @@ from oci_image.layer.pathsafe import MAX_COMPONENT, MAX_PATH, shown
 from oci_image.layer.whiteouts import opaque_mark_in
 from oci_image.layer.write import LayerWriter
 
+from ..earlier import Earlier
 from ..errors import BuildError
+from .groups import write_group
 from .items import Contents, Group
 from .planned import Grouped, Planned
 
 _MOST_LINKS = 40
 _SET_GROUP_ID = 0o2000
 _WHITEOUT = ".wh."
+_MARK = _WHITEOUT.encode()
 _SURELY_SHORT = MAX_COMPONENT // 4
 """Characters of a path that has no part of too many bytes."""
 _LONGEST_OF_GROUP = (MAX_PATH - MAX_COMPONENT) // 4 - 1
@@ -54,6 +56,9 @@ class Draft:
         self._planned: dict[str, Planned] = {}
         # The groups, each behind the entry that they follow.
         self._grouped: dict[str, Grouped] = {}
+        self._style: Callable[[Entry], Entry] | None = None
+        # The group that was searched last: its directory, and all names in it between zero bytes.
+        self._searched: tuple[str | None, bytes] = (None, b"")
         self._removed: set[str] = set()
         self._settled: set[str] = {""}
         # Directories of which the layers below know nothing, so that there is nothing to look up in them.
@@ -195,9 +200,14 @@ class Draft:
             return False  # there may be something in it, and the order would be another one
         if len(directory) > _LONGEST_OF_GROUP:
             return False  # names in it may be too long
-        if any(name.startswith(_WHITEOUT) for name in group.part.files):
+        names = group.part.names.read()
+        if names.startswith(_MARK) or b"\0" + _MARK in names:
             return False
-        self._grouped[directory] = Grouped(directory, group, style)
+        # There may be very many groups: they share what is equal.
+        path = self._planned[directory].entry.path
+        if self._style is None or style != self._style:
+            self._style = style
+        self._grouped[path] = Grouped(path, group, self._style)
         return True
 
     def planned(self, path: str) -> Entry | None:
@@ -207,8 +217,10 @@ class Draft:
         planned = self._planned.get(path)
         return None if planned is None else planned.entry
 
-    def write(self, writer: LayerWriter, checkpoint: Callable[[], None]) -> None:
-        """Write everything, calling `checkpoint` now and then."""
+    def write(
+        self, writer: LayerWriter, checkpoint: Callable[[], None], earlier: Earlier | None = None
+    ) -> None:
+        """Write everything, calling `checkpoint` now and then; what an earlier layer has is not read."""
         for count, (entry, contents, key) in enumerate(self._planned.values()):
             if contents is None:
                 writer.add(entry)
@@ -218,21 +230,23 @@ class Draft:
                 checkpoint()
             grouped = self._grouped.get(entry.path)
             if grouped is not None:
-                grouped.group.write(writer, grouped.directory, grouped.style)
+                write_group(writer, grouped.directory, grouped.group, grouped.style, earlier)
 
     def _reveal(self, path: str) -> None:
         """Let a path that is asked about not be hidden in a group."""
         directory, _, name = path.rpartition("/")
         grouped = self._grouped.get(directory)
-        if grouped is not None:
-            files = grouped.group.part.files
-            place = bisect_left(files, name)
-            if place < len(files) and files[place] == name:
-                self._scatter()
+        if grouped is None:
+            return
+        if directory != self._searched[0]:
+            self._searched = directory, b"\0%s\0" % grouped.group.part.names.read()
+        if b"\0%s\0" % name.encode("utf-8", "surrogateescape") in self._searched[1]:
+            self._scatter()
 
     def _scatter(self) -> None:
         """Make groups into single files, in the order in which they would be written."""
         grouped, self._grouped = self._grouped, {}
+        self._searched = (None, b"")
         planned, self._planned = self._planned, {}
         for path, plan in planned.items():
             self._planned[path] = plan

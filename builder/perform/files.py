@@ -23,6 +23,7 @@ from oci_image.layer.tree import LayerTree
 from oci_image.layer.write import LayerWriter
 
 from ..contexts.context import BuildContext, ContextFiles
+from ..earlier import Earlier
 from ..errors import BuildError, InvalidContext
 from ..filemodes import parse_mode
 from ..graph import Step
@@ -32,7 +33,7 @@ from .archives import open_archive, unpack
 from .base import Supplies, checkpoint, identities, in_thread, perform
 from .draft import Draft
 from .items import Group, Item, Member, context_items, fetched_item, inline_item
-from .layers import write_layer
+from .layers import write_copied, write_layer
 from .owners import Owner, find_owner, is_numeric
 from .selections import selection_digest
 from .stepfiles import StepFiles, tree_of
@@ -94,10 +95,21 @@ def copy_files(op: CopyFiles, inputs: Sequence[Snapshot], supplies: Supplies) ->
             for item in _items(source, op, inputs, supplies, files_of):
                 copying.add(item, unpack=unpack)
 
-        def fill(writer: LayerWriter) -> None:
-            copying.draft.write(writer, checkpoint)
+        def fill(writer: LayerWriter, earlier: Earlier) -> None:
+            copying.draft.write(writer, checkpoint, earlier)
 
-        return inputs[0].with_layer(write_layer(host.blobs, host.layers, fill))
+        kind = _kind(op, supplies)
+        return inputs[0].with_layer(write_copied(host.blobs, host.layers, kind, fill))
+
+
+def _kind(op: CopyFiles, supplies: Supplies) -> str:
+    """What layers have in common that are copied from the same places to the same."""
+    sources = [
+        (source.pattern, supplies.contexts[source.context].root)
+        for source in op.sources
+        if isinstance(source, ContextSource) and source.context in supplies.contexts
+    ]
+    return repr((sources, op.dest))
 
 
 def _needs_files_below(op: CopyFiles) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from oci_image.layer.entry import Entry, Kind
-from oci_image.layer.write import BUFFER, LayerWriter
+from oci_image.layer.write import LayerWriter
 from oci_image.store.base import BlobStore
 
 from ..contexts import selection
@@ -68,22 +68,6 @@ class Group(NamedTuple):
         """The same files one by one."""
         contents = ContextContents(self.files)
         return (_context_member(entry, self.epoch, contents) for entry in self.part.file_entries())
-
-    def write(self, writer: LayerWriter, directory: str, style: Callable[[Entry], Entry]) -> None:
-        """Add all files below a directory of the layer; `style` gives them their owner and mode."""
-        part, epoch, read = self.part, self.epoch, self.files.read
-        prefix = f"{directory}/" if directory else ""
-        path = f"{part.path}/" if part.path else ""
-        styles: dict[int, tuple[int, int, int]] = {}
-        for name, stamp, size, mode in part.plain():
-            if mode not in styles:
-                styles[mode] = style(Entry("", Kind.FILE, mode))[2:5]
-            entry = Entry(prefix + name, Kind.FILE, *styles[mode], epoch, size)
-            if size <= BUFFER:
-                writer.add(entry, read(part.path, name, stamp, size))
-            else:
-                key = selection.Entry(path + name, name, selection.FILE, mode, size, stamp=stamp)
-                ContextContents(self.files).write(writer, entry, key)
 
 
 class Item(NamedTuple):
@@ -169,7 +153,7 @@ def _context_members(
 ) -> Iterator[Member | Group]:
     contents = ContextContents(files)
     for part in selected.parts:
-        if part.top is None or part.odd or not part.files:
+        if part.top is None or part.odd or not part.count:
             yield from (_context_member(entry, epoch, contents) for entry in part.entries())
             continue
         yield _context_member(part.top, epoch, contents)

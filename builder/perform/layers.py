@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from types import TracebackType
 from typing import Self
 
@@ -14,12 +15,29 @@ from oci_image.image import Layer
 from oci_image.layer.write import LayerWriter
 from oci_image.store.base import BlobStore
 
+from ..earlier import Earlier
 from ..host import LayerSource
 from .base import checkpoint
 
 _WORTH_A_THREAD = 4 << 20
-_MOST_WAITING = 4
+_MOST_WAITING = 2
 """Blocks of about one MiB that may wait to be written."""
+
+
+def write_copied(
+    blobs: BlobStore, layers: LayerSource, kind: str, fill: Callable[[LayerWriter, Earlier], object]
+) -> Layer:
+    """
+    Like `write_layer`, with what an earlier layer of the same kind has already (blocking).
+
+    Raises:
+        StoreProblem: it cannot be written; nothing is left.
+        Stopped: nobody waits any more; nothing is left.
+    """
+    with closing(layers.earlier(kind)) as earlier:
+        layer = write_layer(blobs, layers, lambda writer: fill(writer, earlier))
+        layers.keep_runs(layer.diff_id, earlier)
+    return layer
 
 
 def write_layer(blobs: BlobStore, layers: LayerSource, fill: Callable[[LayerWriter], object]) -> Layer:
@@ -37,11 +55,11 @@ def write_layer(blobs: BlobStore, layers: LayerSource, fill: Callable[[LayerWrit
                 checkpoint()
                 behind.write(data)
 
-            writer = LayerWriter(write)
+            writer = LayerWriter(write, spool=layers.spool())
             fill(writer)
             size = writer.finish()
             behind.finish()
-        index = writer.index()
+        index = writer.index_parts()
         diff_id = blob.commit()
     layers.remember(diff_id, index)
     return Layer(diff_id, Descriptor(media_type=mediatypes.OCI_LAYER, digest=diff_id, size=size))

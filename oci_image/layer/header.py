@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Callable, Iterable, Sequence
 
 from .entry import Entry, Kind
 
@@ -62,6 +63,51 @@ def header(entry: Entry) -> bytes:
         numbers = before + length + after
         return _LAYOUT.pack(name, numbers, b"%06o\0 " % checksum, _TYPES[kind], b"", _MAGIC, _NO_DEVICE, b"")
     return _extended(entry, path)
+
+
+def file_headers(directory: str) -> Callable[[bytes, tuple[int, int, int, int, int]], bytes]:
+    """
+    What makes headers of ordinary files in a directory, the same as `header`, out of name and metadata.
+
+    The metadata are mode, uid, gid, mtime and size, in this order.
+    """
+    prefix = f"{directory}/".encode("utf-8", "surrogateescape") if directory else b""
+    longest = 100 - len(prefix) if prefix.isascii() else -1
+    start = sum(prefix)
+    pack = _LAYOUT.pack
+    regular = _TYPES[Kind.FILE]
+
+    def make(name: bytes, row: tuple[int, int, int, int, int]) -> bytes:
+        mode, uid, gid, mtime, size = row
+        if (
+            len(name) <= longest
+            and name.isascii()
+            and 0 <= size <= _MAX_SIZE
+            and 0 <= mtime <= _MAX_SIZE
+            and 0 <= uid <= _MAX_ID
+            and 0 <= gid <= _MAX_ID
+        ):
+            before, after, checksum = _around_size(mode, uid, gid, mtime, Kind.FILE)
+            length = b"%011o\0" % size
+            checksum += start + sum(name) + sum(length)
+            numbers = before + length + after
+            return pack(prefix + name, numbers, b"%06o\0 " % checksum, regular, b"", _MAGIC, _NO_DEVICE, b"")
+        return header(Entry((prefix + name).decode("utf-8", "surrogateescape"), Kind.FILE, *row))
+
+    return make
+
+
+def are_single_blocks(directory: str, names: Iterable[bytes], rows: Iterable[Sequence[int]]) -> bool:
+    """Whether the headers of such files, as `file_headers` makes them, are surely one block each."""
+    _, uids, gids, mtimes, sizes = zip(*rows, strict=True)
+    return (
+        directory.isascii()
+        and all(map(bytes.isascii, names))
+        and len(directory) + 1 + max(map(len, names)) <= 100
+        and 0 <= min(sizes) <= max(sizes) <= _MAX_SIZE
+        and 0 <= min(mtimes) <= max(mtimes) <= _MAX_SIZE
+        and 0 <= min(*uids, *gids) <= max(*uids, *gids) <= _MAX_ID
+    )
 
 
 def _block(  # noqa: PLR0917 - called per file, where keywords cost

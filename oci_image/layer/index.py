@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..errors import StoreProblem
@@ -146,22 +146,18 @@ class LayerIndex:
 
     def parts(self) -> Iterator[bytes]:
         """The same bytes one after the other, for whoever writes them."""
-        head = {
-            "count": len(self.paths),
-            "implied": _joined(sorted(self.implied)).hex(),
-            "hidden": _joined(sorted(self.hidden)).hex(),
-            "hides": len(self.hidden),
-            "rare": [
-                [row, major, minor, [[name, value.hex()] for name, value in xattrs]]
-                for row, (major, minor, xattrs) in sorted(self._rare.items())
-            ],
-        }
         paths, links = _joined(self.paths), _joined(self._links)
-        head["paths"], head["links"] = len(paths), len(links)
-        yield _MAGIC + json.dumps(head, separators=(",", ":")).encode() + b"\n"
+        yield head_of(
+            len(self.paths),
+            len(paths),
+            len(links),
+            rare=self._rare,
+            implied=self.implied,
+            hidden=self.hidden,
+        )
         yield from (paths, links, self._kinds)
         for column in (*self._columns, self._offsets):
-            yield _little(column).tobytes()
+            yield little(column).tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LayerIndex:
@@ -235,6 +231,41 @@ def build_index(stream: Readable, *, limits: Limits | None = None) -> LayerIndex
     return LayerIndex.of(entries, offsets)
 
 
+def head_of(
+    count: int,
+    paths: int,
+    links: int,
+    *,
+    rare: dict[int, tuple[int, int, tuple[tuple[str, bytes], ...]]],
+    implied: Iterable[str] = (),
+    hidden: Collection[str] = (),
+) -> bytes:
+    """
+    The beginning of a saved index; names, links, kinds and the columns of numbers follow.
+
+    Args:
+        count: of the rows.
+        paths: how many bytes all names have, with zero bytes between them.
+        links: how many the targets of links have.
+        rare: device numbers and attributes of the rows that have any.
+        implied: directories that have no entry.
+        hidden: paths at and below which nothing of lower layers is seen.
+    """
+    head = {
+        "count": count,
+        "implied": _joined(sorted(implied)).hex(),
+        "hidden": _joined(sorted(hidden)).hex(),
+        "hides": len(hidden),
+        "rare": [
+            [row, major, minor, [[name, value.hex()] for name, value in xattrs]]
+            for row, (major, minor, xattrs) in sorted(rare.items())
+        ],
+        "paths": paths,
+        "links": links,
+    }
+    return _MAGIC + json.dumps(head, separators=(",", ":")).encode() + b"\n"
+
+
 def _joined(names: Sequence[str]) -> bytes:
     return "\0".join(names).encode("utf-8", "surrogateescape")
 
@@ -246,7 +277,8 @@ def _split(data: bytes, count: int) -> list[str]:
     return names
 
 
-def _little(column: array[int]) -> array[int]:
+def little(column: array[int]) -> array[int]:
+    """The numbers as they are saved."""
     if sys.byteorder == "big":
         column = column[:]
         column.byteswap()
@@ -256,4 +288,4 @@ def _little(column: array[int]) -> array[int]:
 def _column(code: str, data: memoryview) -> array[int]:
     column = array(code)
     column.frombytes(data)
-    return _little(column)
+    return little(column)

@@ -9,14 +9,16 @@ writes of at least one MiB, large ones pass through in blocks of one MiB, so mem
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from ..errors import ImageError
+from ..spool import Spool
 from .entry import Entry, Kind
 from .header import BLOCK, header
 from .index import LayerIndex
 from .rows import IndexRows
+from .runs import Run, wrong_size
 
 BUFFER = 1 << 20
 _ZEROS = tuple(bytes(count) for count in range(BLOCK))
@@ -32,16 +34,19 @@ class LayerWriter:
     Args:
         write: takes the next bytes of the archive.
         record: remember the entries, so that `index` works.
+        spool: where they are put aside; in memory if there is none.
     """
 
-    def __init__(self, write: Callable[[bytes], object], *, record: bool = True) -> None:
+    def __init__(
+        self, write: Callable[[bytes], object], *, record: bool = True, spool: Spool | None = None
+    ) -> None:
         self.count = 0
         self._write = write
         self._parts: list[bytes] = []
         self._pending = 0
         self._flushed = 0
         self._finished = False
-        self._rows = IndexRows() if record else None
+        self._rows = IndexRows(spool) if record else None
 
     @property
     def size(self) -> int:
@@ -90,6 +95,18 @@ class LayerWriter:
             self._rows.add(entry, offset)
         return offset
 
+    def add_run(self, run: Run) -> None:
+        """Append files that were made together, of which no name comes again in this layer."""
+        start = self.size
+        self._parts.append(run.data)
+        self._pending += len(run.data)
+        self.count += len(run.names)
+        if self._rows is not None:
+            offsets = [start + place for place in run.starts]
+            self._rows.add_files(run.directory, run.names, run.rows, offsets)
+        if self._pending >= BUFFER:
+            self._flush()
+
     def finish(self) -> int:
         """Write the end of the archive (two zero blocks) and return its size; idempotent."""
         if not self._finished:
@@ -107,9 +124,22 @@ class LayerWriter:
             ImageError: the writer was told not to record.
             UnsafeLayer: the entries contradict one another (a file as parent, …).
         """
+        return self._recorded().index()
+
+    def index_parts(self) -> Iterator[bytes]:
+        """
+        The same, as bytes that `LayerIndex.from_bytes` reads.
+
+        Raises:
+            ImageError: the writer was told not to record.
+            UnsafeLayer: the entries contradict one another.
+        """
+        return self._recorded().parts()
+
+    def _recorded(self) -> IndexRows:
         if self._rows is None:
             raise ImageError("this layer was written without recording its entries")
-        return self._rows.index()
+        return self._rows
 
     def _flush(self) -> None:
         if self._parts:
@@ -168,7 +198,4 @@ def _reader(entry: Entry, content: int | BinaryIO | None) -> Callable[[int], byt
 
 
 def _wrong_size(entry: Entry) -> ImageError:
-    return ImageError(
-        f"{entry.path}: the content has not the {entry.size} bytes that were announced",
-        hint="the file was probably changed while it was read; try again when nothing writes to it",
-    )
+    return wrong_size(entry.path, entry.size)

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from builder.contexts.statcache import STAMP, StatCache, group_digest, join_names, stamp_of
+from builder.contexts.folderrecord import STAMP, group_digest, join_names
+from builder.contexts.statcache import StatCache, stamp_of
 from oci_image.digest import Digest
 
 OLD = 1_000_000_000 * 10**9
@@ -83,8 +84,8 @@ def test_a_record_stands_for_a_whole_directory(cache, tmp_path):
     remember(table, "d/b", "d/a")
     table.save({})
     record = cache.load(str(tmp_path)).folders["d"]
-    assert record.names == join_names(["a", "b"]) == b"a\0b"
-    assert record.stamps == stamp() * 2
+    assert record.names.read() == join_names(["a", "b"]) == b"a\0b"
+    assert record.stamps.read() == stamp() * 2
     assert record.group == group_digest(b"a\0b", stamp() * 2, DIGEST * 2)
     assert group_digest(b"", b"", b"") != record.group != group_digest(b"a\0c", stamp() * 2, DIGEST * 2)
     assert group_digest(b"a", stamp(mtime=5, ctime=5, inode=5), DIGEST) == group_digest(b"a", stamp(), DIGEST)
