@@ -6,30 +6,54 @@ Invariant: a server starts without the page's modules, which clients of the prot
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 
 from aiohttp import web
 
 from .state import ServerState
-from .store.base import Totals
+from .store.base import RegistryStore, Totals
 
 _USAGE_SECONDS = 60.0
+_PATIENCE_SECONDS = 0.05
+_SHARE = 100  # of the time, of which counting takes one part at most
 
 
 class Usage:
-    """What all repositories hold together, counted at most once in a minute."""
+    """
+    What all repositories hold together.
 
-    def __init__(self) -> None:
-        self._counted = Totals()
-        self._counted_at: float | None = None
+    With a million blobs it takes seconds to count, so nobody waits: the last figure is shown meanwhile.
+    """
 
-    async def read(self, state: ServerState) -> Totals:
-        """What was counted last."""
-        now = time.monotonic()
-        if self._counted_at is None or now - self._counted_at >= _USAGE_SECONDS:
-            self._counted = await state.in_thread(state.store.usage)
-            self._counted_at = now
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counted: Totals | None = None
+        self._due = 0.0
+        self._counting: Future[tuple[Totals, float]] | None = None
+
+    async def read(self, state: ServerState) -> Totals | None:
+        """What was counted last; None while it is counted for the first time."""
+        if self._counting is None and self._clock() >= self._due:
+            self._counting = state.threads.submit(self._count, state.store)
+        if self._counting is not None:
+            waiting = asyncio.wrap_future(self._counting)
+            done, _ = await asyncio.wait({waiting}, timeout=_PATIENCE_SECONDS)
+            if done:
+                self._take(waiting)
         return self._counted
+
+    def _take(self, waiting: asyncio.Future[tuple[Totals, float]]) -> None:
+        self._counting = None
+        self._due = self._clock() + _USAGE_SECONDS
+        self._counted, took = waiting.result()
+        self._due = self._clock() + max(_USAGE_SECONDS, took * _SHARE)
+
+    def _count(self, store: RegistryStore) -> tuple[Totals, float]:
+        began = self._clock()
+        return store.usage(), self._clock() - began
 
 
 USAGE = web.AppKey("registry.page_usage", Usage)

@@ -40,13 +40,13 @@ class Storage:
     How much of the storage is in use.
 
     Attributes:
-        held: what the repositories hold together.
+        held: what the repositories hold together; None while it is counted.
         place: the bucket that it is in; empty for a directory or memory.
         used: bytes in use on the filesystem, also by others.
         size: bytes of the filesystem; 0 where there is none.
     """
 
-    held: Totals
+    held: Totals | None
     place: str = ""
     used: int = 0
     size: int = 0
@@ -86,7 +86,11 @@ def _card(frame: Frame, line: RepositoryLine) -> Markup:
 
 def _storage(storage: Storage) -> Markup:
     where = f" in {storage.place}" if storage.place else ""
-    held = element("p", f"Repositories hold {totals_text(storage.held)}{where}, shared content counted once.")
+    held = element("p", f"What repositories hold{where} is being counted.")
+    if storage.held is not None:
+        held = element(
+            "p", f"Repositories hold {totals_text(storage.held)}{where}, shared content counted once."
+        )
     if not storage.size:
         return section("Storage", held)
     text = f"{size_text(storage.used)} of {size_text(storage.size)} are in use on the storage."

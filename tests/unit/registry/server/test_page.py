@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import threading
 from pathlib import Path
 
 import aiohttp
@@ -483,6 +484,34 @@ async def test_storage_use_of_memory(client):
     page = await get(client, "/")
     assert page.count("meter") == 0
     assert any(text.startswith("Repositories hold 4.8 kB in 1 tag") for text in page.text)
+
+
+async def test_nobody_waits_for_the_count(aiohttp_client):
+    """The page comes at once, later ones with the figure, which is not counted with every request."""
+    go = threading.Event()
+
+    class Slow(MemoryStore):
+        counted = 0
+
+        def usage(self):
+            self.counted += 1
+            go.wait(20)
+            return super().usage()
+
+    store = Slow()
+    client = await aiohttp_client(create_app(RegistryConfig(), store))
+    await push_image(client, "app", "1")
+    for _ in range(2):
+        assert "What repositories hold is being counted." in (await get(client, "/")).text
+    go.set()
+    text = []
+    for _ in range(200):
+        text = (await get(client, "/")).text
+        if "What repositories hold is being counted." not in text:
+            break
+    assert any(text.startswith("Repositories hold 4.8 kB in 1 tag") for text in text)
+    await get(client, "/")
+    assert store.counted == 1
 
 
 async def test_what_may_only_be_seen_in_lists(aiohttp_client, htpasswd):
