@@ -163,7 +163,8 @@ def test_warnings_before_an_instruction_that_is_none(pybuild, context):
     assert (done.returncode, rules(done)) == (1, ["StageNameCasing", "MaintainerDeprecated"])
     assert "unknown instruction: RNU" in done.stderr
     done = pybuild("--call=check,format=json", context, check=False)
-    assert json.loads(done.stdout)["buildError"]["message"] == "unknown instruction: RNU"
+    message = json.loads(done.stdout)["buildError"]["message"]
+    assert message == "unknown instruction: RNU (did you mean RUN?)"
     done = pybuild.build(context, check=False)
     assert "WARN: StageNameCasing: " in done.stderr
     assert done.returncode == 1
