@@ -231,6 +231,8 @@ class Finder:
             return
         if record.is_of(folder.names, folder.stamps):
             part.digests, part.group = record.digests, record.group
+            # Equal bytes need not be known in two places.
+            record.names, record.stamps = folder.names, folder.stamps
         else:
             self.table.outdated(part.path)
 
