@@ -93,12 +93,15 @@ class _Run:
             found = self._recall.by_definition(step)
             if found is not None:
                 return _Result(found.snapshot, found.content)
+            self._supplies.expected.add(step)
             inputs = [await task for task in [self._task(inner) for inner in step.inputs]]
             return await self._from_inputs(step, inputs)
         except Exception as problem:
             if self._problem is None:
                 self._problem = problem
             raise
+        finally:
+            self._supplies.expected.discard(step)
 
     async def _from_inputs(self, step: Step, results: Sequence[_Result]) -> _Result:
         inputs = [result.snapshot for result in results]
@@ -139,6 +142,7 @@ class _Run:
         return _Key(Digest.of(preimage), preimage)
 
     async def _perform(self, step: Step, inputs: Sequence[Snapshot], key: _Key) -> Snapshot:
+        self._supplies.expected.discard(step)
         self._recall.runs(step)
         await in_thread(Listings(self._host.state).remember, step.op, self._supplies.contexts)
         started = self._host.clock()

@@ -170,7 +170,7 @@ def sweep(hierarchies: Hierarchies, parent: str = PARENT) -> None:
     Remove groups in the parent whose maker was killed before it could.
 
     A maker holds a lock on its groups, which the kernel drops with the process: process ids would say nothing
-    about makers in other pid namespaces. A group that still has processes stays.
+    about makers in other pid namespaces. What is left in the group is killed.
     """
     for place in {*hierarchies.v1.values(), hierarchies.unified} - {""}:
         with suppress(OSError), os.scandir(f"{place}/{parent}") as entries:
@@ -184,7 +184,11 @@ def _sweep_one(directory: str) -> None:
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rmdir(directory)
+        with suppress(FileNotFoundError):  # version 1 cannot kill; there, processes die with their parents
+            kill = os.open("cgroup.kill", os.O_WRONLY | os.O_CLOEXEC, dir_fd=lock)
+            os.write(kill, b"1")
+            os.close(kill)
+        _remove(directory)
     finally:
         os.close(lock)
 

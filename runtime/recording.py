@@ -37,6 +37,7 @@ class NoSandbox:
         on_output: Callable[[int, bytes], None] | None = None,
         stdio: tuple[int, int, int] | None = None,
         control: Control | None = None,
+        more: bool = True,  # noqa: ARG002 - nothing is ever prepared
     ) -> ExitStatus:
         """See `Sandbox.run`; mounts, users, limits and networks are recorded and otherwise ignored."""
         if not isinstance(spec.rootfs, DirectoryRoot) or spec.tty:

@@ -40,12 +40,14 @@ class Running:
         control: Control,
         state_directory: str,
         ahead: Ahead | None,
+        more: bool,
     ) -> None:
         self._launcher = launcher
         self._spec = spec
         self._control = control
         self._state_directory = state_directory
         self._ahead = ahead
+        self._more = more
         self._stack = ExitStack()
         self._pumps: list[Pump] = []
         self._problem: SandboxError | None = None
@@ -87,7 +89,7 @@ class Running:
                 )
             unstarted.pop_all()
             self._stack.callback(step.close)
-            if self._ahead is not None:
+            if self._ahead is not None and self._more:
                 self._ahead.begin(self._launcher, self._spec, made)
             status = await self._until_end(step, stdin, deliver)
             if group.ran_out_of_memory():

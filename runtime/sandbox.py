@@ -34,6 +34,7 @@ class Sandbox(Protocol):
         on_output: Callable[[int, bytes], None] | None = None,
         stdio: tuple[int, int, int] | None = None,
         control: Control | None = None,
+        more: bool = True,
     ) -> ExitStatus:
         """
         Run a program to its end and say how it ended.
@@ -43,7 +44,8 @@ class Sandbox(Protocol):
         only 1) in the order of each stream; all of it has been delivered when this returns. With `stdio`
         the program gets the caller's three descriptors themselves and `on_output` is not called.
         Cancellation kills every process of the sandbox and waits for that before it propagates; so does an
-        exception of `on_output`.
+        exception of `on_output`. `more` says that another sandbox will follow, for which something may be
+        prepared meanwhile.
 
         Raises `SandboxError`: `ProgramNotFound` when the program cannot be executed, `NotPermitted` and
         `SetupFailed` when the sandbox cannot be made.
@@ -112,6 +114,7 @@ class LinuxSandbox(AbstractContextManager["LinuxSandbox"]):
         on_output: Callable[[int, bytes], None] | None = None,
         stdio: tuple[int, int, int] | None = None,
         control: Control | None = None,
+        more: bool = True,
     ) -> ExitStatus:
         """See `Sandbox.run`."""
         from .running import Running
@@ -129,5 +132,6 @@ class LinuxSandbox(AbstractContextManager["LinuxSandbox"]):
             control=control or Control(),
             state_directory=self._state_directory,
             ahead=self._ahead,
+            more=more,
         )
         return await running.run(stdin=stdin, on_output=on_output, stdio=stdio)

@@ -46,7 +46,8 @@ class Supplies:
     `contexts` maps names ("" is the main one) to build contexts; `secrets` ids to values, `ssh` ids to
     agents. None of the values of the last two is ever part of a key, an event or an error. `bounds` are those
     of every command, and change no result. `mounts` has what new cache mounts begin with. `said` holds
-    notices that were given, so that each is given once.
+    notices that were given, so that each is given once. `expected` has the steps that may yet have to be
+    done, as far as the runner has looked.
     """
 
     host: Host
@@ -57,6 +58,7 @@ class Supplies:
     bounds: Bounds = field(default_factory=Bounds)
     mounts: MountSource | None = None
     said: set[str] = field(default_factory=set)
+    expected: set[Step] = field(default_factory=set)
 
 
 class Stopped(Exception):

@@ -97,7 +97,9 @@ async def _run(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Suppl
                 supplies.sink(StepLog(step, stream, data))
 
             spec = _spec(op, workspace, given, supplies)
-            status = await host.sandbox().run(spec, on_output=on_output)
+            # Without another command nothing is begun, so that nothing of it could be left.
+            more = any(isinstance(other.op, Exec) for other in supplies.expected)
+            status = await host.sandbox().run(spec, on_output=on_output, more=more)
             if not status.ok:
                 raise _failed(step, op, status, tail.text())
             skip = await in_thread(_mount_points, given, inputs[0], supplies) if given.mounts else frozenset()

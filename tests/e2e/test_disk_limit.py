@@ -47,7 +47,7 @@ def test_what_is_no_size(pybuild, tmp_path, text):
     """It is an error that says how sizes are written."""
     context = written(tmp_path / "c", "FROM scratch\n")
     done = pybuild.build(context, f"--cache-limit={text}", check=False)
-    assert "as in --cache-limit 20GB" in done.stderr
+    assert "hint: as in 20GB" in done.stderr
 
 
 @pytest.mark.userns
