@@ -72,7 +72,8 @@ def test_manifest_bombs_are_refused(bomb, figure):
         asking.join()
         assert send("GET", f"{url}/v2/a/manifests/t")[0] == 404
     # Time of the processor, because other processes use the machine as well; what others waited is real time.
-    assert min(took) <= max(0.2, 3 * _plain_reading(BOMBS[bomb]))
+    # A processor that needs 40 ms to read the largest one without judging it is a slow one.
+    assert min(took) <= max(0.2, 5 * _plain_reading(BOMBS[bomb]))
     assert percentile(times, 0.5) <= worst
     figure(17, f"{bomb}: {1000 * min(took):.0f} ms, others {1000 * percentile(times, 0.5):.0f} ms")
 
