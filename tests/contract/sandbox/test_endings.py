@@ -99,6 +99,16 @@ async def test_cancel_leaves_nothing(brief: Callable[[], LinuxSandbox], lab: Lab
     assert own_groups() <= groups
 
 
+async def test_nothing_is_begun_behind_the_last_one(machine: None, lab: Lab) -> None:
+    """A group for the next sandbox is made only where the caller expects one."""
+    before = own_groups()
+    with LinuxSandbox(ahead=True) as linux:
+        await linux.run(lab.spec("true"), more=False)
+        assert own_groups() <= before
+        await linux.run(lab.spec("true"))
+        assert own_groups() - before
+
+
 async def test_cancel_before_it_began(linux: LinuxSandbox, lab: Lab) -> None:
     """A run that is cancelled at once ends as cleanly as any other."""
     for _ in range(5):
