@@ -36,7 +36,7 @@ def main() -> None:
     args = workspace.arguments(__doc__).parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     passed = ["--scale", str(args.scale), "--runs", str(args.runs), "--source", args.source]
-    passed += ["--python", args.python]
+    passed += ["--python", args.python, "--touch-memory", str(args.touch_memory)]
     for name in ("folder", "loop_image", "output", "json"):
         value = getattr(args, name)
         if value:

@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--cases", default="a,c,ci,d,e,f", help="which cases")
     parser.add_argument("--contenders", default=FIELD, help=f"which builders (default {FIELD})")
     args = parser.parse_args()
+    measuring.quiet.touched_gib = args.touch_memory
     workspace.go_apart()
     with workspace.workspace(args.folder, args.loop_image) as folder, measuring.account() as charged:
         source = Path(args.source).resolve()

@@ -12,6 +12,7 @@ import contextlib
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,33 @@ class Failed(RuntimeError):
     """A measured command failed."""
 
 
+class Quiet:
+    """
+    What is done before each measurement, so that nobody pays for what others left or took.
+
+    A virtual machine may give its free memory back to the host (free page reporting), page by page and
+    whenever it likes. Whoever uses such a page next waits for the host, for a second or more in each GiB,
+    so with `touched_gib` memory is used and freed first, by another process.
+    """
+
+    touched_gib: float = 0.0
+
+    def settle(self) -> None:
+        """Write out what earlier work left, and touch memory."""
+        os.sync()
+        if self.touched_gib:
+            size = int(self.touched_gib * 1024**3)
+            subprocess.run([sys.executable, "-c", _TOUCH, str(size)], check=True)
+
+
+_TOUCH = """
+import mmap, sys
+mmap.mmap(-1, int(sys.argv[1]), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+"""
+
+quiet = Quiet()
+
+
 def measure(
     command: Sequence[str | Path],
     env: Mapping[str, str],
@@ -157,7 +185,7 @@ def measure(
     daemons: Sequence[int] = (),
 ) -> Sample:
     """Run a command to its end and measure it."""
-    os.sync()  # what an earlier contender left to write is not this one's work
+    quiet.settle()
     reset_peaks(daemons)
     before = charged.seconds()
     daemons_before = cpu_of(daemons)

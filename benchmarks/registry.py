@@ -83,6 +83,7 @@ class Payload:
 @contextmanager
 def figures(server: Server) -> Iterator[Callable[[float, str], Figures]]:
     """Measure the server within the block; call the value at its end."""
+    measuring.quiet.settle()
     family = server.family()
     measuring.reset_peaks(family)
     before = measuring.cpu_of(family)
@@ -385,6 +386,7 @@ def main() -> None:
     parser.add_argument("--servers", default="pybuild,distribution")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each row of small requests")
     args = parser.parse_args()
+    measuring.quiet.touched_gib = args.touch_memory
     workspace.go_apart()
     with workspace.workspace(args.folder, args.loop_image) as folder:
         source = Path(args.source).resolve()

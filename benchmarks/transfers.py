@@ -192,6 +192,7 @@ def main() -> None:
     parser.add_argument("--contenders", default=FIELD, help=f"which clients (default {FIELD})")
     parser.add_argument("--server", help="distribution or pybuild (default: distribution if installed)")
     args = parser.parse_args()
+    measuring.quiet.touched_gib = args.touch_memory
     workspace.go_apart()
     with workspace.workspace(args.folder, args.loop_image) as folder, measuring.account() as charged:
         source = Path(args.source).resolve()

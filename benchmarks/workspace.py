@@ -50,6 +50,13 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=3, help="measurements per row and contender")
     parser.add_argument("--source", default=str(REPOSITORY), help="checkout of pybuild to measure")
     parser.add_argument("--python", default=sys.executable, help="the Python that runs pybuild")
+    parser.add_argument(
+        "--touch-memory",
+        metavar="GIB",
+        type=float,
+        default=0.0,
+        help="of memory, used and freed before each measurement: for machines that give free memory away",
+    )
     parser.add_argument("--output", help="append the Markdown to this file, too")
     parser.add_argument("--json", help="append all samples to this file")
     parser.add_argument("--no-header", action="store_true", help="leave the description of the machine out")
