@@ -16,7 +16,7 @@ import stat
 from contextlib import suppress
 from typing import Any
 
-from . import accounts, netlink, paths, privileges, program, terminal
+from . import accounts, devicenodes, netlink, paths, privileges, program, terminal
 from . import syscalls as sc
 from .ground import Ground
 from .rootmount import Root, SetupProblem, operation
@@ -166,6 +166,7 @@ def _mount(plan: dict[str, Any], given: Given, ground: Ground) -> accounts.Accou
             netlink.connect(given.surety.host_netlink, plan["link"])
     builder.attach_prepared(plan["mounts"])
     account = _account(plan, builder.root)
+    devicenodes.own(builder.scratch, plan["mounts"], account)
     _make_cwd(plan, builder.root, account)
     if plan["fixed_targets"]:
         # A mount that was asked for inside /proc or /sys may cover what hides them.

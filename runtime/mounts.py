@@ -35,7 +35,8 @@ class Bind:
     A file or directory of the host, visible at `target`.
 
     `subpath` is resolved inside `source` and cannot leave it, whatever symlinks it meets. `devices` lets
-    device nodes below it work, which is off everywhere else in a sandbox.
+    device nodes below it work, which is off everywhere else in a sandbox; `nosuid` and `noexec` take away
+    what programs below it could gain, or that they can be executed.
     """
 
     source: str
@@ -44,6 +45,8 @@ class Bind:
     readonly: bool = False
     recursive: bool = True
     devices: bool = False
+    nosuid: bool = False
+    noexec: bool = False
 
     def describe(self) -> str:
         """One line for people."""
@@ -102,7 +105,32 @@ class FileContent:
         return f"file of {len(self.content)} bytes on {self.target} (mode {self.mode:o})"
 
 
-Mount = Bind | Overlay | Tmpfs | FileContent
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceNode:
+    """
+    A device of the machine, or a FIFO, that programs can open at `target`.
+
+    `type` is "c", "b" or "p" (a FIFO, which has no numbers). It is made anew with `mode` and owner, None
+    being who the program runs as. Where that is impossible, in a user namespace, the machine's own at
+    `source` is shown as it is; it must have the same type and numbers.
+    """
+
+    target: str
+    source: str = ""
+    type: str = "c"
+    major: int = 0
+    minor: int = 0
+    mode: int = 0o666
+    uid: int | None = None
+    gid: int | None = None
+
+    def describe(self) -> str:
+        """One line for people."""
+        numbers = "" if self.type == "p" else f" {self.major}:{self.minor}"
+        return f"device {self.type}{numbers} on {self.target} (mode {self.mode:o})"
+
+
+Mount = Bind | Overlay | Tmpfs | FileContent | DeviceNode
 """A filesystem operation that the user of a sandbox asks for."""
 
 

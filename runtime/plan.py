@@ -58,6 +58,7 @@ class Surroundings:
 def make(spec: SandboxSpec, around: Surroundings) -> dict[str, Any]:
     """Return the plan for a specification; raise `SandboxError` for one that cannot be kept."""
     _check(spec)
+    _check_groups(spec, around.id_map)
     kept = _capabilities(spec, around)
     userns = around.id_map.kind != "root"
     asked = mounts.ordered([*_etc_files(spec, around), *spec.mounts])
@@ -66,6 +67,7 @@ def make(spec: SandboxSpec, around: Surroundings) -> dict[str, Any]:
         "env": _environment(spec.env),
         "cwd": mounts.clean(spec.cwd),
         "user": spec.user,
+        "groups": list(spec.groups),
         "hostname": spec.hostname,
         "root": encode(_root(spec)),
         "userns": userns,
@@ -136,6 +138,7 @@ def describe(spec: SandboxSpec, around: Surroundings) -> list[str]:
     names = ", ".join(capabilities.names_of(_capabilities(spec, around))) or "none"
     lines += [f"network {spec.network.value}", f"capabilities {names}"]
     lines.append("seccomp " + ("on" if spec.seccomp and not spec.privileged else "off"))
+    lines += [f"groups {', '.join(map(str, spec.groups))}"] if spec.groups else []
     return [*lines, f"run {' '.join(spec.argv)} as {spec.user or 'root'} in {spec.cwd}"]
 
 
@@ -155,6 +158,16 @@ def _check(spec: SandboxSpec) -> None:
         raise SandboxError("an argument or variable contains a NUL byte")
     if len(spec.hostname) > 64:
         raise SandboxError(f"host name {spec.hostname!r} is longer than 64 characters")
+
+
+def _check_groups(spec: SandboxSpec, id_map: IdMap) -> None:
+    """Refuse groups that the kernel would: not all are there in a user namespace, or none can be set."""
+    beyond = [group for group in spec.groups if not id_map.setgroups or group >= id_map.groups]
+    if beyond:
+        raise NotPermitted(
+            f"group {beyond[0]} cannot be joined in {id_map.describe()}",
+            "run as root, or give this user a range of ids in /etc/subuid and /etc/subgid",
+        )
 
 
 def _environment(entries: Sequence[str]) -> list[str]:

@@ -83,7 +83,7 @@ def _become(plan: dict[str, Any], account: Account) -> None:
     with operation(f"become user {account.uid}:{account.gid}"):
         sc.prctl(sc.PR_SET_KEEPCAPS, 1)
         if plan["setgroups"]:
-            os.setgroups(account.groups)
+            os.setgroups(list(dict.fromkeys((*account.groups, *plan["groups"]))))
         os.setgid(account.gid)
         os.setuid(account.uid)
         sc.prctl(sc.PR_SET_KEEPCAPS, 0)

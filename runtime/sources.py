@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from . import paths
+from . import devicenodes, paths
 from . import syscalls as sc
 from .rootmount import Scratch, filesystem, overlay
 
@@ -28,6 +28,8 @@ def _bind(_scratch: Scratch, plan: dict[str, Any], mount: dict[str, Any]) -> int
     os.close(source)
     attributes = 0 if mount["devices"] or plan["privileged"] else sc.MOUNT_ATTR_NODEV
     attributes |= sc.MOUNT_ATTR_RDONLY if mount["readonly"] else 0
+    attributes |= sc.MOUNT_ATTR_NOSUID if mount["nosuid"] else 0
+    attributes |= sc.MOUNT_ATTR_NOEXEC if mount["noexec"] else 0
     if attributes:
         sc.mount_setattr(fd, attributes, recursive=bool(recursive))
     return fd
@@ -91,4 +93,5 @@ SOURCES: dict[str, Callable[[Scratch, dict[str, Any], dict[str, Any]], int]] = {
     "Overlay": _overlay,
     "Tmpfs": _tmpfs,
     "FileContent": _file_content,
+    "DeviceNode": devicenodes.prepare,
 }

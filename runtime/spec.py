@@ -124,7 +124,8 @@ class SandboxSpec:
     A program and the surroundings it runs in.
 
     `env` holds `NAME=value` strings, of which the last of a name wins. `user` is `name|uid[:group|gid]`,
-    looked up in the root file system itself. `extra_hosts` holds `name:address` strings. `privileged` keeps
+    looked up in the root file system itself; `groups` are ids of groups that it is in besides. `extra_hosts`
+    holds `name:address` strings. `privileged` keeps
     every capability this process has, and switches seccomp, masked paths and read-only paths off.
     """
 
@@ -133,6 +134,7 @@ class SandboxSpec:
     env: tuple[str, ...] = ()
     cwd: str = "/"
     user: str = ""
+    groups: tuple[int, ...] = ()
     mounts: tuple[Mount, ...] = ()
     hostname: str = "pybuild"
     network: NetworkMode = NetworkMode.NONE
@@ -163,7 +165,7 @@ class SandboxSpec:
 
 
 def _kinds() -> dict[str, type]:
-    from .mounts import Bind, FileContent, Overlay, Tmpfs
+    from .mounts import Bind, DeviceNode, FileContent, Overlay, Tmpfs
 
     parts = (
         SandboxSpec,
@@ -176,6 +178,7 @@ def _kinds() -> dict[str, type]:
         Overlay,
         Tmpfs,
         FileContent,
+        DeviceNode,
     )
     return {part.__name__: part for part in parts}
 

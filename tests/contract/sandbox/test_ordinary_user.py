@@ -24,6 +24,7 @@ import asyncio, json, os, sys
 sys.path.insert(0, sys.argv[1])
 from runtime import userns
 from runtime.namespaces import current_id_map
+from runtime.mounts import DeviceNode
 from runtime.network import choose_network
 from runtime.sandbox import LinuxSandbox
 from runtime.spec import Limits, NetworkMode, OverlayRoot, SandboxSpec
@@ -55,6 +56,15 @@ async def main():
     await attempt("limit", "true", limits=Limits(pids=5))
     await attempt("tty", "tty", tty=True)
     await attempt("whiteout", "sh", "-c", "rm /etc/passwd; rm -r /tmp; mkdir /tmp; ls /etc")
+    zero = dict(target="/dev/z", source="/dev/zero", major=1)
+    node, other = DeviceNode(minor=5, mode=0o600, **zero), DeviceNode(minor=3, **zero)
+    script, name = "head -c 3 /dev/z | wc -c; stat -c %a /dev/z", "app" if want == "subid" else ""
+    await attempt("device", "sh", "-c", script, user=name, mounts=(node,))
+    await attempt("other device", "true", mounts=(other,))
+    fifo = DeviceNode(target="/dev/p", type="p")
+    await attempt("fifo", "stat", "-c", "%F", "/dev/p", mounts=(fifo,))
+    await attempt("groups", "id", "-G", groups=(44,))
+    await attempt("far group", "true", groups=(1 << 30,))
     answers["network"] = list(choose_network(None))
 with LinuxSandbox(state_directory=base + "/state") as sandbox:
     asyncio.run(main())
@@ -143,11 +153,20 @@ def test_ordinary_user(user: pwd.struct_passwd, shared_directory: Path, kind: st
     assert answers["tty"] == [0, "/dev/pts/0\r\n"]
     assert answers["network"][0] == "host"
     assert answers["whiteout"][0] == 0
+    assert answers["device"] == [0, "3\n666\n"]
+    assert answers["other device"][0] == "SetupFailed"
+    assert "not the expected device" in answers["other device"][1]
+    assert answers["fifo"] == [0, "fifo\n"]
+    assert answers["far group"][0] == "NotPermitted"
     if kind == "subid":
         assert answers["chown"] == [0, "5:6\n"]
         assert answers["user"] == [0, "1000\n"]
+        assert answers["groups"][0] == 0
+        assert "44" in answers["groups"][1].split()
     else:
         assert answers["chown"][0] == 1
+        assert answers["groups"][0] == "NotPermitted"
+        assert "group 44 cannot be joined" in answers["groups"][1]
         assert answers["user"][0] == "NotPermitted"
 
 

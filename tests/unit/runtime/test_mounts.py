@@ -8,6 +8,7 @@ from runtime.errors import SandboxError
 from runtime.mounts import (
     Bind,
     CgroupView,
+    DeviceNode,
     Devices,
     FileContent,
     Overlay,
@@ -68,6 +69,7 @@ def test_accepted_targets(target: str) -> None:
         Overlay(lowers=("/l",), target="/t"),
         Tmpfs(target="/t"),
         FileContent(target="/t", content=b"secret"),
+        DeviceNode(target="/t"),
         Proc("/t"),
         Devices(target="/t"),
         Sysfs("/t"),
