@@ -18,12 +18,14 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from oci_image.digest import Digest, Hasher
+from oci_image.digest import Digest
 from oci_image.errors import VerificationFailed
 
 from ..errors import ApiError
 from ..protocol.errors import ErrorCode
 from ..protocol.headers import ByteRange, format_content_range
+from .proving import FileProof, Proof, prove_all
+from .sealing import BLOCK
 from .state import ServerState
 from .verification import identity, is_file
 
@@ -32,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 BATCH = 1024 * 1024
 _SMALL_BATCH = 32 * 1024  # when many blobs are sent: together they would need much memory
 _FEW_DELIVERIES = 8
-_VERIFIED_BATCH = 128 * 1024
+_AHEAD = 8  # blocks that are verified before or while others are sent: 2 MiB
 SMALL = 256 * 1024
 """Blobs up to this size are sent in one piece from memory."""
 
@@ -60,6 +62,12 @@ class Delivery:
         """Whether the bytes need not be verified again."""
         config, verified = self.state.config, self.state.verified
         return self.is_small or not config.verify_reads or verified.holds(self.digest, identity(self.file))
+
+    @property
+    def is_sent_by_kernel(self) -> bool:
+        """Whether bytes go from the file to the socket without coming by here."""
+        transport = self.request.transport
+        return transport is not None and not transport.get_extra_info("sslcontext") and is_file(self.file)
 
     @property
     def is_one_of_many(self) -> bool:
@@ -135,36 +143,80 @@ async def send_blob(blob: Delivery) -> web.StreamResponse:
 
 
 async def _send_verified(blob: Delivery, response: web.StreamResponse) -> bool:
-    """Send while the digest is computed; the last piece goes out only when it is right."""
-    hasher = Hasher(blob.digest.algorithm)
-
-    def take() -> bytes:
-        block = blob.file.read(BATCH)
-        hasher.update(block)
-        return block
-
-    block = await blob.state.in_thread(take)
-    while hasher.size < blob.size and block:
-        following = asyncio.ensure_future(blob.state.in_thread(take))
-        try:
-            await response.write(block)
-        finally:
-            block = await following
-    if hasher.digest() != blob.digest or hasher.size != blob.size:
+    """Send while the bytes are verified, a little ahead; the last piece goes out only when all are right."""
+    proof = Proof(blob.digest, blob.size, blob.state.seals)
+    try:
+        if blob.is_sent_by_kernel:
+            await _send_proved_file(blob, proof)
+        else:
+            await _send_proved_blocks(blob, proof, response)
+    except VerificationFailed:
         await quarantine(blob.state, blob.digest)
         return False
     blob.state.verified.add(blob.digest, identity(blob.file))
-    await response.write(block)
     return True
 
 
-async def _send_part(blob: Delivery, response: web.StreamResponse, part: ByteRange) -> None:
+async def _send_proved_file(blob: Delivery, proof: Proof) -> None:
+    """
+    Let the kernel send what was verified while the next blocks are.
+
+    It sends pages that were read a few milliseconds before, unless the client is slower than the machine is
+    short of memory; so hardly any block is ahead.
+    """
+    reader = FileProof(proof, blob.file)
+    if proof.is_sealed:
+        await _send_sealed_file(blob, reader)
+        return
+    sent, ready = 0, await blob.state.in_thread(reader.advance, 1)
+    while sent < blob.size:
+        following = asyncio.ensure_future(blob.state.in_thread(reader.advance, _AHEAD))
+        try:
+            await _sendfile(blob, ByteRange(sent, ready))
+        finally:
+            sent, ready = ready, await following
+
+
+async def _send_sealed_file(blob: Delivery, reader: FileProof) -> None:
+    """
+    The same by a seal: what the kernel has in memory is verified on the spot.
+
+    That takes less time than it takes to wake a thread; only the disk is waited for by one.
+    """
+    sent = 0
+    while sent < blob.size:
+        ready = reader.advance_at_hand(_AHEAD, blob.state.at_hand)
+        if ready == sent:
+            ready = await blob.state.in_thread(reader.advance, _AHEAD)
+        await _sendfile(blob, ByteRange(sent, ready))
+        sent = ready
+
+
+async def _send_proved_blocks(blob: Delivery, proof: Proof, response: web.StreamResponse) -> None:
+    def take() -> bytes:
+        block = blob.file.read(BLOCK)
+        proof.take(block)
+        return block
+
+    block = await blob.state.in_thread(take)
+    while block:
+        following = asyncio.ensure_future(blob.state.in_thread(take)) if not proof.is_done else None
+        try:
+            await response.write(block)
+        finally:
+            block = await following if following is not None else b""
+
+
+async def _sendfile(blob: Delivery, part: ByteRange) -> None:
     transport = blob.request.transport
     if transport is None:
         raise ConnectionResetError("the client went away")
-    encrypted = transport.get_extra_info("sslcontext") is not None
-    if not encrypted and is_file(blob.file):
-        await asyncio.get_running_loop().sendfile(transport, blob.file, part.start, part.length)
+    await asyncio.get_running_loop().sendfile(transport, blob.file, part.start, part.length)
+
+
+async def _send_part(blob: Delivery, response: web.StreamResponse, part: ByteRange) -> None:
+    if blob.is_sent_by_kernel:
+        await _sendfile(blob, part)
     else:
         await _copy_part(blob, response, part)
 
@@ -220,20 +272,15 @@ async def _verify(blob: Delivery) -> None:
     """Read the whole blob; who wants the same one meanwhile waits for the result."""
     lock = blob.state.verifying.setdefault(blob.digest, asyncio.Lock())
 
-    def take_all() -> Digest:
-        hasher = Hasher(blob.digest.algorithm)
-        blob.file.seek(0)
-        while block := blob.file.read(_VERIFIED_BATCH):
-            hasher.update(block)
-        blob.file.seek(0)
-        return hasher.digest()
-
     async with lock:
         if blob.is_trusted:
             return
-        if await blob.state.in_thread(take_all) != blob.digest:
+        proof = Proof(blob.digest, blob.size, blob.state.seals)
+        try:
+            await blob.state.in_thread(prove_all, proof, blob.file)
+        except VerificationFailed:
             await quarantine(blob.state, blob.digest)
-            raise ApiError(ErrorCode.BLOB_UNKNOWN, {"digest": str(blob.digest)})
+            raise ApiError(ErrorCode.BLOB_UNKNOWN, {"digest": str(blob.digest)}) from None
         blob.state.verified.add(blob.digest, identity(blob.file))
 
 

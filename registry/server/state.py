@@ -30,6 +30,7 @@ from .metadata import MetadataCache
 from .metrics import Metrics
 from .quick import QuickAnswers
 from .ratelimit import RateLimit
+from .sealing import BLOCK, Seals
 from .store.base import RegistryStore
 from .switches import Switches
 from .verification import VerifiedBlobs
@@ -49,6 +50,8 @@ class ServerState:
     Attributes:
         belongings: what several processes of a server share.
         tracing: makes traces of requests.
+        seals: by which blobs are verified that were verified before.
+        at_hand: memory for what the event loop verifies: always the same, because it stays in the cache.
         busy_uploads: identifiers of uploads that a request works on.
         opened: who opened which uploads.
         deliveries: one mark for each large blob that is being sent.
@@ -68,6 +71,8 @@ class ServerState:
     belongings: Belongings
     quick: QuickAnswers
     tracing: Tracing | None = None
+    seals: Seals = field(default_factory=Seals)
+    at_hand: bytearray = field(default_factory=lambda: bytearray(BLOCK))
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
     deliveries: set[object] = field(default_factory=set)

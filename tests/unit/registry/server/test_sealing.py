@@ -1,0 +1,141 @@
+"""Seals: by which the blocks of a blob are verified again."""
+
+import io
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oci_image.digest import Digest
+from oci_image.errors import VerificationFailed
+from registry.server.proving import FileProof, Proof, prove_all
+from registry.server.sealing import BLOCK, Seal, Seals
+
+SIZES = [BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7]
+
+
+def blocks_of(data):
+    return [data[start : start + BLOCK] for start in range(0, len(data), BLOCK)]
+
+
+def sealed(seals, data):
+    digest = Digest.of(data)
+    prove_all(Proof(digest, len(data), seals), io.BytesIO(data))
+    return digest
+
+
+def test_a_seal_tells_blocks_apart():
+    seals = Seals()
+    sealer = seals.sealer()
+    for block in (b"one", b"two"):
+        sealer.add(block)
+    seal = sealer.seal()
+    assert seals.holds(seal, 0, b"one")
+    assert seals.holds(seal, 1, b"two")
+    assert not seals.holds(seal, 0, b"two")
+    assert not seals.holds(seal, 1, b"one")
+    assert not seals.holds(seal, 2, b"")
+    assert not seals.holds(seal, 0, b"")
+
+
+def test_each_process_and_each_blob_has_tags_of_its_own():
+    def seal_of(seals):
+        sealer = seals.sealer()
+        sealer.add(b"one")
+        return sealer.seal()
+
+    seals, others = Seals(), Seals()
+    first, second = seal_of(seals), seal_of(seals)
+    assert first.tags != second.tags
+    assert not others.holds(first, 0, b"one")
+    assert seals.holds(first, 0, b"one")
+    assert seals.holds(second, 0, b"one")
+
+
+@given(st.binary(min_size=1, max_size=200), st.data())
+def test_every_flipped_bit_is_found(data, draw):
+    seals = Seals()
+    sealer = seals.sealer()
+    sealer.add(data)
+    where = draw.draw(st.integers(0, len(data) * 8 - 1))
+    flipped = bytearray(data)
+    flipped[where // 8] ^= 1 << where % 8
+    assert seals.holds(sealer.seal(), 0, data)
+    assert not seals.holds(sealer.seal(), 0, flipped)
+
+
+def test_the_record_is_bounded():
+    seals = Seals(limit=64)
+    digests = [Digest.of(bytes([number])) for number in range(6)]
+    for digest in digests[:4]:
+        seals.add(digest, Seal(b"", bytes(16)))
+    assert seals.find(digests[0]) is not None  # used, so another one goes first
+    seals.add(digests[4], Seal(b"", bytes(32)))
+    assert [seals.find(digest) is not None for digest in digests] == [True, False, False, True, True, False]
+    seals.add(digests[4], Seal(b"", bytes(16)))
+    assert len(seals) == 3
+    seals.add(digests[5], Seal(b"", bytes(80)))
+    assert len(seals) == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_proving_a_blob(size):
+    """The first time by the digest, then block by block."""
+    seals = Seals()
+    data = os.urandom(size)
+    digest = sealed(seals, data)
+    proof = Proof(digest, size, seals)
+    assert proof.is_sealed
+    assert not proof.is_done
+    assert [proof.take(block) for block in blocks_of(data)] == [
+        min(size, (number + 1) * BLOCK) for number in range(len(blocks_of(data)))
+    ]
+    assert proof.is_done
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first", "sealed"])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_damaged_is_not_proved(size, again):
+    seals = Seals()
+    data = os.urandom(size)
+    digest = sealed(seals, data) if again else Digest.of(data)
+    wrong = bytearray(data)
+    wrong[-1] ^= 1
+    proof = Proof(digest, size, seals)
+    *blocks, last = blocks_of(bytes(wrong))
+    for block in blocks:
+        proof.take(block)
+    with pytest.raises(VerificationFailed):
+        proof.take(last)
+    assert (seals.find(digest) is not None) == again
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first", "sealed"])
+@pytest.mark.parametrize("change", [-1, 1, -BLOCK, BLOCK])
+def test_a_file_of_another_length(tmp_path, again, change):
+    seals = Seals()
+    data = os.urandom(2 * BLOCK)
+    digest = sealed(seals, data) if again else Digest.of(data)
+    (tmp_path / "blob").write_bytes((data + bytes(BLOCK))[: len(data) + change])
+    with (tmp_path / "blob").open("rb") as file, pytest.raises(VerificationFailed):
+        prove_all(Proof(digest, len(data) + max(0, change), seals), file)
+    if change < 0:
+        with (tmp_path / "blob").open("rb") as file, pytest.raises(VerificationFailed):
+            FileProof(Proof(digest, len(data), seals), file).advance(3)
+
+
+def test_what_is_at_hand(tmp_path):
+    """Blocks that the kernel has are verified; the rest has to be waited for."""
+    seals = Seals()
+    data = os.urandom(5 * BLOCK + 3)
+    digest = sealed(seals, data)
+    (tmp_path / "blob").write_bytes(data)
+    with (tmp_path / "blob").open("rb") as file:
+        reader = FileProof(Proof(digest, len(data), seals), file)
+        memory = bytearray(BLOCK)
+        ready = reader.advance_at_hand(2, memory)
+        assert ready in (0, BLOCK, 2 * BLOCK)  # a file system may not be able to tell
+        assert reader.advance(1) == ready + BLOCK
+        assert reader.advance(9) == len(data)
+        assert reader.advance_at_hand(1, memory) == reader.advance(1) == len(data)
