@@ -23,6 +23,7 @@ from .events import EventSink, discard
 from .graph import BuildGraph, joined, platforms_of
 from .host import Host
 from .loop import needs_loop
+from .lowering.devices import Devices
 from .named import NamedDirectory, read_named
 from .ops import Exec
 from .plan import plan
@@ -63,9 +64,10 @@ async def build(
     """
     contexts = _contexts(request, host)
     fetcher = Fetcher(host, sink, contexts)
+    devices = Devices(host.cdi_directories, request.devices)
     try:
         dockerfile = _parsed(request)
-        graph = await plan_request(dockerfile, request, host, contexts, fetcher)
+        graph = await plan_request(dockerfile, request, host, contexts, fetcher, devices=devices)
         check_annotations(request.annotations, platforms_of(graph), has_index=_has_index(request))
         for context in contexts.values():
             context.save()
@@ -88,6 +90,7 @@ async def build(
                         ssh=ssh or {},
                         bounds=request.bounds,
                         mounts=mounts,
+                        said=set(graph.warnings),  # they are told at the end
                     ),
                 )
 
@@ -104,10 +107,11 @@ async def build(
 
         graph, results = await squashed(graph, results, host, sink)
     result = _finished(request, graph, results, host, caches)
+    depends_on_more = contexts.keys() - {""} or fetcher.was_used or devices.were_looked_at
     return replace(
         result,
         looked=contexts[""].looked if "" in contexts else None,
-        recalled=None if contexts.keys() - {""} or fetcher.was_used else recalled(graph, host),
+        recalled=None if depends_on_more else recalled(graph, host),
     )
 
 
@@ -117,6 +121,8 @@ async def plan_request(
     host: Host,
     contexts: MutableMapping[str, BuildContext],
     fetcher: Fetcher,
+    *,
+    devices: Devices | None = None,
 ) -> BuildGraph:
     """
     Plan a build with everything that its request names.
@@ -127,6 +133,7 @@ async def plan_request(
         host: the effects.
         contexts: build contexts by name; those that the request names are opened and added.
         fetcher: gets what is taken from the network.
+        devices: those that RUN may ask for; None for the host's, as the request allows them.
 
     Raises:
         DockerfileError: something is wrong in the Dockerfile.
@@ -136,6 +143,7 @@ async def plan_request(
     for name, value in named.items():
         if isinstance(value, NamedDirectory):
             contexts[name] = await _named_context(value.value, host, fetcher)
+    devices = devices or Devices(host.cdi_directories, request.devices)
     platforms = request.platforms or (local_platform(),)
     graphs = [
         await plan(
@@ -145,6 +153,7 @@ async def plan_request(
             host.resolver,
             platform=platform,
             remotes=fetcher,
+            devices=devices,
             named=named,
             several=len(platforms) > 1,
         )

@@ -5,6 +5,7 @@ The errors of the builder.
      ├ StepFailed           the user's command ended with a status other than 0
      ├ MissingSource        a COPY or ADD names something that is not there
      ├ CannotResolve        a base image cannot be found
+     ├ MissingDevice        a device of this machine is not registered, or not there
      ├ InvalidContext       the build context cannot be used
      ├ InvalidOption        an option or argument of the build contradicts the Dockerfile or another one
      ├ Unsupported          something that this version does not do; says what and what to do instead
@@ -74,6 +75,10 @@ class MissingSource(BuildError):
 
 class CannotResolve(BuildError):
     """A base image, a stage or a named context cannot be found."""
+
+
+class MissingDevice(BuildError):
+    """A device that a RUN asks for is not registered, or what it consists of is not there."""
 
 
 class InvalidContext(BuildError):

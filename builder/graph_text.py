@@ -145,6 +145,8 @@ def _(op: Exec) -> Iterator[str]:
     yield f"in {op.cwd} as {op.user or 'root'}, network {op.network}"
     for item in op.env:
         yield f"env {item}"
+    for device in op.devices:
+        yield f"device {device.name}" + ("" if device.required else ", if there is one")
     for mount in op.mounts:
         yield _mount(mount)
     for file in op.files:

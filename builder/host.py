@@ -110,7 +110,8 @@ class Host:
 
     Factories (`sandbox`, `rootfs`) are called when the first step needs them, so that a build without RUN
     loads neither. `state` is the directory for everything that is only a cache. `reachable` says of a layer
-    of a cached result that is not in the store whether `layers` can fetch it all the same.
+    of a cached result that is not in the store whether `layers` can fetch it all the same. `cdi_directories`
+    hold the specifications of devices, the last of them first.
     """
 
     blobs: BlobStore
@@ -123,6 +124,7 @@ class Host:
     sandbox: Callable[[], Sandbox]
     state: str
     user_namespace: bool = False
+    cdi_directories: tuple[str, ...] = ()
     network: NetworkOptions = field(default_factory=NetworkOptions)
     clock: Callable[[], float] = time.monotonic
     reachable: Callable[[Digest], bool] = nowhere

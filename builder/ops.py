@@ -143,6 +143,14 @@ class ExecMount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecDevice:
+    """One ``RUN --device``: the name of a device, kind or class, which may be missing if not `required`."""
+
+    name: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InlineFile:
     """A script of a heredoc that the command finds at `path` while it runs."""
 
@@ -169,6 +177,7 @@ class Exec:
     security: str = "sandbox"
     hosts: tuple[str, ...] = ()
     hostname: str = ""
+    devices: tuple[ExecDevice, ...] = ()
     mounts: tuple[ExecMount, ...] = ()
     files: tuple[InlineFile, ...] = ()
     hidden_env: tuple[str, ...] = ()
@@ -274,4 +283,6 @@ def _(op: Exec) -> dict[str, Any]:
         # Names only: where they are is a matter of the machine that builds.
         **({"hosts": [host.partition(":")[0] for host in op.hosts]} if op.hosts else {}),
         **({"hostname": op.hostname} if op.hostname else {}),
+        # Names only, too: what a device is may change with its driver.
+        **({"devices": [[device.name, device.required] for device in op.devices]} if op.devices else {}),
     }

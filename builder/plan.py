@@ -28,6 +28,7 @@ from .host import Resolver
 from .lowering import files, metadata, run  # noqa: F401 - they register their lowerings
 from .lowering.arguments import global_arguments, unconsumed
 from .lowering.base import Start, empty_state, image_state, stage_state
+from .lowering.devices import Devices
 from .lowering.dispatch import lower
 from .lowering.state import Scope, StageState
 from .named import NamedContext
@@ -49,6 +50,7 @@ async def plan(
     platform: Platform,
     build_platform: Platform | None = None,
     remotes: Remotes | None = None,
+    devices: Devices | None = None,
     named: Mapping[str, NamedContext] | None = None,
     several: bool = False,
 ) -> BuildGraph:
@@ -64,6 +66,7 @@ async def plan(
         build_platform: what is built on; this machine by default.
         named: what stands in the place of names; directories are in `contexts` by the same name.
         remotes: gets what ADD takes from the network; None where that is impossible.
+        devices: those that RUN may ask for; None where there are none.
         several: the image is one of those of several platforms, and titles of steps say for which.
 
     Raises:
@@ -77,6 +80,7 @@ async def plan(
         contexts,
         platform,
         build_platform or local_platform(),
+        devices=devices or Devices(allowed=request.devices),
         named=named or {},
         several=several,
     )
@@ -104,6 +108,7 @@ class _Planner:
         platform: Platform,
         build_platform: Platform,
         *,
+        devices: Devices,
         named: Mapping[str, NamedContext],
         several: bool,
     ) -> None:
@@ -113,6 +118,7 @@ class _Planner:
         self._contexts = contexts
         self._platform = platform
         self._several = several
+        self._devices = devices
         self.linter = Linter(check_options(dockerfile, request.build_args))
         self._global_args = global_arguments(
             dockerfile, request.build_args, target=target_name, platform=platform, build=build_platform
@@ -161,7 +167,7 @@ class _Planner:
         if self._request.platforms:
             config = replace(config, platform=_labelled(config.platform, self._platform))
         name = target.name or (f"stage-{target.index}" if len(self._dockerfile.stages) > 1 else "")
-        warnings = [*self.findings]
+        warnings = [*self.findings, *self._devices.notices]
         stages = {name for stage in self._dockerfile.stages for name in (stage.name, str(stage.index))}
         for name in self._request.no_cache_filter:
             if name.lower() not in stages:
@@ -186,6 +192,7 @@ class _Planner:
             global_args=self._global_args,
             contexts=self._contexts,
             step_of=lambda reference, span: self._step_of(plan, reference, span),
+            devices=self._devices,
             remotes=remotes,
         )
         for number, instruction in enumerate(plan.instructions):

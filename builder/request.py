@@ -20,6 +20,7 @@ from oci_image.reference import Reference
 if TYPE_CHECKING:
     from .cachetransfer.options import CacheExport, CacheImport
     from .contexts.listing import Looked
+    from .devices.allowing import AllowedDevices
     from .graph import Step
 
 DEFAULT_EPOCH = 315_532_800
@@ -80,7 +81,8 @@ class BuildRequest:
     `context` is a directory ("" for none); `dockerfile` the bytes of the Dockerfile and `dockerfile_name` how
     messages call it. `build_args` hold resolved values only. `epoch` is None unless asked for. `add_hosts`
     are further lines of /etc/hosts for RUN as "name:address"; `no_cache_filter` names stages that run again;
-    `entitlements` are those that the Dockerfile may use, as "network.host". `build_contexts` are named ones,
+    `entitlements` are those that the Dockerfile may use, as "network.host", `devices` the devices of the
+    machine, None for those that every build may use. `build_contexts` are named ones,
     as `named` reads them. `platforms` are those to build for, each once, none meaning this machine's;
     `as_index` asks for an index also over a single image. `squash` joins the layers of the build into one.
     `context_time` is the time of a remote build context, for SOURCE_DATE_EPOCH=context. `cache_from` and
@@ -107,6 +109,7 @@ class BuildRequest:
     add_hosts: tuple[str, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
     entitlements: frozenset[str] = frozenset()
+    devices: AllowedDevices | None = None
     epoch: int | None = None
     context_time: int | None = None
     outputs: tuple[Output, ...] = ()

@@ -20,7 +20,7 @@ from ..request import Bounds
 from ..ssh import AgentSource
 
 LOCAL_DELETE = "buildx.local.delete"
-ENTITLEMENTS = ("network.host", "security.insecure", LOCAL_DELETE)
+ENTITLEMENTS = ("network.host", "security.insecure", "device", LOCAL_DELETE)
 _LARGEST_SECRET = 500 << 10
 _LONGEST_COUNT = 12
 _USUAL_PERIOD = 100_000
@@ -285,12 +285,12 @@ def _host(text: str) -> list[str]:
 
 def read_entitlements(texts: list[str]) -> frozenset[str]:
     """
-    What the Dockerfile may ask for.
+    What the Dockerfile may ask for; which devices exactly, `devices.allowing` reads.
 
     Raises:
         InvalidOption: there is no such entitlement.
     """
     for text in texts:
-        if text not in ENTITLEMENTS:
+        if text not in ENTITLEMENTS and not text.startswith("device="):
             raise InvalidOption(f"--allow {text}: expected one of {', '.join(ENTITLEMENTS)}")
     return frozenset(texts)

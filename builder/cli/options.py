@@ -76,7 +76,7 @@ def add_granted(p: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ENTITLEMENT",
-        help="let the Dockerfile use network.host or security.insecure",
+        help="let the Dockerfile use network.host, security.insecure or device[=NAME]",
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from oci_image.reference import Reference
 
     from ..cachetransfer.options import CacheExport, CacheImport
+    from ..devices.allowing import AllowedDevices
 
 _EPOCH = "SOURCE_DATE_EPOCH"
 _SCHEMES = ("docker-image", "oci-layout", "http", "https", "git", "ssh")
@@ -64,6 +65,7 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         add_hosts=read_hosts(args.add_host),
         bounds=read_bounds(args),
         entitlements=read_entitlements(args.allow),
+        devices=_devices(args.allow),
         # A word stands for a time that only planning finds.
         epoch=parse_epoch(epoch) if epoch[:1].isdigit() else None,
         context_time=inputs.context_time,
@@ -73,6 +75,14 @@ def read_request(args: argparse.Namespace, inputs: Inputs, settings: Settings) -
         cache_from=_imports(args.cache_from),
         cache_to=_exports(args.cache_to, inputs.build_args),
     )
+
+
+def _devices(texts: list[str]) -> AllowedDevices | None:
+    if not any(text.startswith("device") for text in texts):
+        return None
+    from ..devices.allowing import read_allowed
+
+    return read_allowed(texts)
 
 
 def _tag(text: str) -> Reference:

@@ -13,6 +13,9 @@ from .roots import USER_NAMESPACE, VERSION, home, shows_color, store_root
 
 __all__ = ["VERSION", "Settings"]
 
+CDI_DIRECTORIES = ("/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi")
+"""Where BuildKit looks for the specifications of devices, too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -20,7 +23,7 @@ class Settings:
     What the environment decides.
 
     `root` is the store; `docker_config` the directory with Docker's config.json; `color` whether escapes may
-    be written at all.
+    be written at all; `cdi_directories` hold the specifications of devices.
     """
 
     root: str
@@ -30,6 +33,7 @@ class Settings:
     cache_limit: str
     tls_ca: str | None
     insecure_registries: tuple[str, ...]
+    cdi_directories: tuple[str, ...]
     proxies: dict[str, str]
     no_proxy: tuple[str, ...]
     in_user_namespace: bool
@@ -47,6 +51,7 @@ class Settings:
             cache_limit=env.get("PYBUILD_CACHE_LIMIT", ""),
             tls_ca=env.get("SSL_CERT_FILE") or None,
             insecure_registries=_list(env.get("PYBUILD_INSECURE_REGISTRIES", "")),
+            cdi_directories=_paths(env.get("PYBUILD_CDI_SPEC_DIRS", "")) or CDI_DIRECTORIES,
             proxies={
                 scheme: env[name]
                 for scheme in ("http", "https")
@@ -57,6 +62,10 @@ class Settings:
             in_user_namespace=USER_NAMESPACE in env,
             environment=env,
         )
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    return tuple(os.path.abspath(path) for path in text.split(os.pathsep) if path)
 
 
 def _list(text: str) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ def open_host(
             sandbox=lazy.sandbox,
             state=store.state,
             user_namespace=settings.in_user_namespace,
+            cdi_directories=settings.cdi_directories,
             network=NetworkOptions(
                 proxies=settings.proxies,
                 tls_ca=settings.tls_ca,

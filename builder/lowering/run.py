@@ -17,9 +17,9 @@ from dockerfile_grammar.instructions import CommandLine, Run
 from dockerfile_grammar.mounts import MountFlag, parse_mount
 
 from ..contexts.finding import normalised
-from ..errors import InvalidOption, Unsupported
+from ..errors import BuildError, InvalidOption
 from ..graph import Step
-from ..ops import Exec, ExecMount, InlineFile
+from ..ops import Exec, ExecDevice, ExecMount, InlineFile
 from .dispatch import lower
 from .files import absolute
 from .metadata import NOT_VARIABLES
@@ -32,12 +32,6 @@ _LONGEST_HOSTNAME = 64
 
 @lower.register
 def _(instruction: Run, state: StageState, scope: Scope) -> StageState:
-    if instruction.devices:
-        raise Unsupported(
-            f"RUN --device={instruction.devices[0].name} is not supported",
-            span=instruction.span,
-            hint="devices of the host are not passed into sandboxes",
-        )
     argv, files = command_line(instruction.command, state)
     inputs = [state.head]
     mounts = tuple(_mount(flag, instruction, inputs, state, scope) for flag in instruction.mounts)
@@ -55,6 +49,7 @@ def _(instruction: Run, state: StageState, scope: Scope) -> StageState:
         security=_security(instruction, scope),
         hosts=scope.request.add_hosts,
         hostname=_hostname(instruction, scope),
+        devices=_devices(instruction, scope),
         mounts=mounts,
         files=files,
         hidden_env=tuple(
@@ -140,6 +135,14 @@ def _security(instruction: Run, scope: Scope) -> str:
             hint="build with --allow security.insecure if you trust the Dockerfile with this machine",
         )
     return wanted
+
+
+def _devices(instruction: Run, scope: Scope) -> tuple[ExecDevice, ...]:
+    try:
+        return scope.devices.granted(instruction.devices)
+    except BuildError as problem:
+        problem.span = instruction.span
+        raise
 
 
 def _mount(

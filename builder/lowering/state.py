@@ -24,6 +24,7 @@ from ..errors import InvalidContext
 from ..graph import Origin, Step
 from ..ops import Op
 from ..request import BuildRequest
+from .devices import Devices
 
 if TYPE_CHECKING:
     from ..sources.base import Remotes
@@ -40,7 +41,7 @@ class Scope:
     What surrounds the instructions of one stage.
 
     `step_of` finds the result of another stage or image by the name that ``--from`` or ``from=`` gives;
-    `remotes` has what was fetched, None where nothing can be.
+    `remotes` has what was fetched, None where nothing can be; `devices` those of the machine.
     """
 
     request: BuildRequest
@@ -50,6 +51,7 @@ class Scope:
     global_args: Mapping[str, str]
     contexts: Mapping[str, BuildContext]
     step_of: Callable[[str, Span], Step]
+    devices: Devices = field(default_factory=Devices)
     remotes: Remotes | None = None
 
     def context(self, span: Span, instruction: str) -> BuildContext:

@@ -133,6 +133,7 @@ def _spec(op: Exec, workspace: Workspace, given: Mounted, supplies: Supplies) ->
         env=(*op.env, *op.hidden_env, *given.env),
         cwd=op.cwd,
         user=op.user,
+        groups=tuple(given.groups),
         mounts=tuple(given.mounts),
         hostname=op.hostname or _HOSTNAME,
         network=network,

@@ -25,6 +25,7 @@ from runtime.mounts import Bind, FileContent, Mount, Overlay, Tmpfs
 
 from ..caching.cache import CacheRecord, is_complete
 from ..errors import BuildError, Unsupported
+from ..events import Notice
 from ..graph import Origin, Step
 from ..locks import exclusive, try_exclusive
 from ..ops import ContextSource, CopyFiles, Exec, ExecMount, Scratch
@@ -43,10 +44,11 @@ _MOST_PRIVATE = 64
 
 @dataclass(slots=True)
 class Mounted:
-    """What a RUN gets: mounts in their order, and variables that come with them."""
+    """What a RUN gets: mounts in their order, and variables and groups that come with them."""
 
     mounts: list[Mount] = field(default_factory=list)
     env: list[str] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +70,35 @@ async def mounted(
     Everything that the mounts and files of a RUN need, kept (and locked) for as long as the block runs.
 
     Raises:
-        BuildError: a secret that is required is missing, or a source is not there.
+        BuildError: a secret or device that is required is missing, or a source is not there.
     """
     async with AsyncExitStack() as stack:
         made = Mounted()
+        variables = await _devices(op, supplies, made) if op.devices else []
         await _lock_caches(op.mounts, supplies, stack)
         for number, mount in enumerate(op.mounts):
             await _add(mount, number, _Run(op, inputs, supplies, made, scratch), stack)
         for file in op.files:
             made.mounts.append(await in_thread(_script, file.path, file.content, file.mode, scratch))
+        made.env += variables  # those of devices beat all others
         yield made
+
+
+async def _devices(op: Exec, supplies: Supplies, made: Mounted) -> list[str]:
+    """What devices bring with them, below all other mounts; returned are their variables."""
+    from ..devices.injecting import injected
+    from ..devices.registry import read_registry
+
+    host = supplies.host
+    registry = await in_thread(read_registry, host.cdi_directories)
+    given = await in_thread(injected, op.devices, registry, user_namespace=host.user_namespace)
+    for notice in given.notices:
+        if notice not in supplies.said:
+            supplies.said.add(notice)
+            supplies.sink(Notice("warning", notice))
+    made.mounts += given.mounts
+    made.groups += given.groups
+    return given.env
 
 
 async def _add(mount: ExecMount, number: int, run: _Run, stack: AsyncExitStack) -> None:

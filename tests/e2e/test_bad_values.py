@@ -158,7 +158,9 @@ WRONG = {
     "nested": ("ENV A=" + "${A:-" * 3000 + "}" * 3000, "too deep"),
     "platform": ("FROM --platform=a/b/c/d/e scratch", "failed to parse platform"),
     "line": ("X" * 70000, "greater than max allowed size"),
-    "device": ("RUN --device=foo true", "not supported"),
+    "device": ("RUN --device=foo,required true", 'required device "foo" is not registered'),
+    "device-name": ("RUN --device=foo,name=bar true", "device name already set to foo"),
+    "device-key": ("RUN --device=foo,require=1 true", "unexpected key 'require'"),
 }
 
 

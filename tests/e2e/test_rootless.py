@@ -1,5 +1,6 @@
 """Building and running as an ordinary user: with many ids, with one, and where namespaces are denied."""
 
+import json
 import os
 import pwd
 import re
@@ -40,6 +41,7 @@ class Ordinary(Pybuild):
             "HOME": str(self.home),
             "PYBUILD_ROOT": str(self.root),
             "PYTHONPATH": f"{code}:{sysconfig.get_path('purelib')}",
+            **kwargs.pop("env", {}),
         }
         return subprocess.Popen(
             [*self.before, self.python, "-m", "builder", *map(str, args)],
@@ -265,6 +267,42 @@ def test_cache_transfer(ordinary, context):
     assert " file\n" in changed.stderr
     assert "WARN" not in changed.stderr
     assert foreign(other) == []
+
+
+def test_devices(ordinary, context):
+    """A device of the machine is shown as it is; what would have to be made is refused, as are groups."""
+    kind = "vendor.example/class"
+    free = {"org.mobyproject.buildkit.device.autoallow": "true"}
+    folder = context(
+        f"FROM busybox\nARG NAME=one\nUSER {1000 if has_ranges(ordinary) else 0}\n"
+        f"RUN --device={kind}=one head -c 5 /dev/made-up | wc -c; stat -c @%a@ /dev/made-up; echo $GPU\n"
+    )
+    other = context(f"FROM busybox\nRUN --device={kind}=made true\n")
+    group = context(f"FROM busybox\nRUN --device={kind}=group id -G\n")
+    one = {"path": "/dev/made-up", "hostPath": "/dev/zero", "fileMode": 0o600}
+    made = {"path": "/dev/made-up", "type": "c", "major": 1, "minor": 5}
+    edits = {
+        "one": {"env": ["GPU=one"], "deviceNodes": [one]},
+        "made": {"deviceNodes": [made]},
+        "group": {"additionalGids": [44]},
+    }
+    devices = [{"name": name, "containerEdits": edit} for name, edit in edits.items()]
+    value = {"cdiVersion": "1.1.0", "kind": kind, "annotations": free, "devices": devices}
+    (folder / "spec.json").write_text(json.dumps(value))
+    env = {"PYBUILD_CDI_SPEC_DIRS": str(folder)}
+
+    done = ordinary.build(folder, env=env)
+    assert re.search(r" 5\n.* @666@\n.* one\n", done.stderr, re.DOTALL)
+    assert "WARN: device vendor.example/class=one: /dev/made-up keeps the mode and owner" in done.stderr
+    done = ordinary.build(other, env=env, check=False)
+    assert done.returncode == 1
+    assert "/dev/made-up is not c 1:5 on this machine" in done.stderr
+    assert "build as root" in done.stderr
+    done = ordinary.build(group, env=env, check=False)
+    if has_ranges(ordinary):
+        assert re.search(r" 0( \d+)* 44\n", done.stderr)
+    else:
+        assert "group 44 cannot be joined" in done.stderr
 
 
 def test_prune(ordinary, context):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.devices.allowing import AllowedDevices
 from builder.errors import BuildError
 from builder.graph_text import graph_json
 from dockerfile_grammar.errors import DockerfileError
@@ -43,7 +44,7 @@ def planned(case, plans):
         image = plans.image_of(name, env=("PATH=/usr/bin:/bin", f"BASE={name}"), cmd=("/bin/sh",))
         plans.resolver.images[str(plans.reference(name))] = image
     try:
-        graph = plans((CASES / case / "Dockerfile").read_bytes())
+        graph = plans((CASES / case / "Dockerfile").read_bytes(), devices=AllowedDevices(everything=True))
     except (BuildError, DockerfileError) as problem:
         message = problem.message.replace(str(plans.root), "CONTEXT")
         lines = [problem.span.start_line, problem.span.end_line] if problem.span else None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.errors import InvalidOption, MissingSource, Unsupported
+from builder.errors import InvalidOption, MissingDevice, MissingSource
 from builder.ops import Exec, InlineFile
 from oci_image.platform import Platform
 
@@ -77,7 +77,7 @@ def test_networks(plans, flag, request_network, expected):
     [
         ("--network=host", InvalidOption, "entitlement network.host"),
         ("--security=insecure", InvalidOption, "entitlement security.insecure"),
-        ("--device=vendor.example/gpu=0", Unsupported, "--device=vendor.example/gpu=0 is not supported"),
+        ("--device=a.b/gpu=0,required", MissingDevice, 'required device "a.b/gpu=0" is not registered'),
     ],
 )
 def test_privileges_are_refused_by_name(plans, flag, error, message):

@@ -1,0 +1,1 @@
+"""Devices of the machine for RUN: specifications (CDI: Container Device Interface), and what they give."""
