@@ -9,8 +9,7 @@ unpacked directory of the new layer, when it is exactly that, so that nothing ju
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from oci_image.image import Layer
 from oci_image.layer.apply import remove_tree
@@ -28,6 +27,7 @@ from ..perform.stepfiles import tree_of
 from ..snapshots import Snapshot
 from .layered import LayeredDriver
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LOWERS = 500
 """As many layers as overlayfs merges."""
 
@@ -78,11 +78,7 @@ class OverlayDriver(LayeredDriver):
 
         layer = write_layer(self._blobs, self._layers, fill)
         index = self._layers.index(layer)
-        if not index.implied and _same_names(root.upper, set(index.paths), index.hidden):
-            for entry in index:
-                os.utime(
-                    os.path.join(root.upper, entry.path), (entry.mtime, entry.mtime), follow_symlinks=False
-                )
+        if not index.implied and _take_times(root.upper, index.times(), index.hidden):
             self._unpacked.adopt(layer, root.upper)
         return layer
 
@@ -138,18 +134,30 @@ def _look_like(directory: str, entry: Entry | None) -> None:
     os.utime(directory, (entry.mtime, entry.mtime))
 
 
-def _same_names(upper: str, paths: set[str], hidden: frozenset[str]) -> bool:
-    """Whether a directory holds just these paths, and no whiteouts but those of the layer."""
+def _take_times(upper: str, times: Mapping[str, int], hidden: frozenset[str]) -> bool:
+    """
+    Give what a directory holds the times of its layer.
+
+    Returns:
+        whether it holds just what has a time there, and no whiteouts but those of the layer.
+    """
     todo = [""]
     while todo:
         above = todo.pop()
-        with os.scandir(os.path.join(upper, above)) as entries:
-            for entry in entries:
-                path = f"{above}/{entry.name}" if above else entry.name
-                if path not in paths:
-                    if path in hidden and is_whiteout_device(entry.stat(follow_symlinks=False)):
-                        continue
-                    return False
-                if stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode):
-                    todo.append(path)
+        prefix = f"{above}/" if above else ""
+        # By its descriptor, since there may be very many names in it.
+        directory = os.open(os.path.join(upper, above), _DIRECTORY)
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    path = prefix + entry.name
+                    time = times.get(path)
+                    if time is not None:
+                        os.utime(entry.name, (time, time), dir_fd=directory, follow_symlinks=False)
+                    elif path not in hidden or not is_whiteout_device(entry.stat(follow_symlinks=False)):
+                        return False
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(path)
+        finally:
+            os.close(directory)
     return True

@@ -136,6 +136,10 @@ class LayerIndex:
         """Where the content starts in the uncompressed archive; equal for the names of one inode."""
         return self._offsets[row]
 
+    def times(self) -> dict[str, int]:
+        """The modification time of each path."""
+        return dict(zip(self.paths, self._columns[3], strict=True))
+
     def is_directory(self, row: int) -> bool:
         """Cheaper than making the entry."""
         return self._kinds[row] == _DIRECTORY
