@@ -22,6 +22,7 @@ from .statcache import INODE_BITS, stamp_of
 
 _THREADS = 2
 _WORTH_A_THREAD = 64
+_PIECE = 256 * 1024
 _BLOCK = 1024 * 1024
 _MOST_IN_BATCH = 256
 
@@ -139,9 +140,11 @@ def _digest(descriptor: int, size: int) -> bytes:
     if size <= _BLOCK:
         return hashlib.sha256(os.read(descriptor, size)).digest()
     hasher = hashlib.sha256()
-    while size and (block := os.read(descriptor, min(size, _BLOCK))):
-        hasher.update(block)
-        size -= len(block)
+    # Always the same memory, and so little of it that it stays in the processor's cache.
+    block = memoryview(bytearray(_PIECE))
+    while size and (count := os.readv(descriptor, [block[:size]])):
+        hasher.update(block[:count])
+        size -= count
     return hasher.digest()
 
 

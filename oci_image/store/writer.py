@@ -15,11 +15,13 @@ from typing import Self
 
 from ..digest import Digest, Hasher
 from ..errors import StoreProblem, VerificationFailed
+from .hashing import HashingThread
 from .lock import file_lock, sync_directory
 from .prepare import TEMPORARY_PREFIX, sweep_lock
 from .problems import store_problem
 
 _GATHER = 128 * 1024
+_WORTH_A_THREAD = 8 << 20
 
 
 class LayoutBlobWriter:
@@ -33,6 +35,8 @@ class LayoutBlobWriter:
         self._root = root
         self._durable = durable
         self._hasher = Hasher(algorithm)
+        self._beside: HashingThread | None = None
+        self._size = 0
         self._gathered = bytearray()
         self._process = os.getpid()
         self._failure: StoreProblem | None = None
@@ -41,7 +45,7 @@ class LayoutBlobWriter:
     @property
     def size(self) -> int:
         """How many bytes were written so far."""
-        return self._hasher.size + len(self._gathered)
+        return self._size + len(self._gathered)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes; a failure discards the blob."""
@@ -52,13 +56,15 @@ class LayoutBlobWriter:
                 self._flush()
             return
         self._flush()
-        self._pass_on(data)
+        # The caller may use the memory of anything else again.
+        self._pass_on(data, stays=isinstance(data, bytes))
 
     def commit(self, expected: Digest | None = None) -> Digest:
         """Publish the blob atomically under its digest, replacing what lies there."""
         self._check_open()
         try:
             self._flush()
+            self._end_hashing()
             digest = self._digest(expected)
             if expected is not None and digest != expected:
                 raise VerificationFailed(f"expected {expected}, but the content is {digest}")
@@ -73,8 +79,10 @@ class LayoutBlobWriter:
             return
         descriptor, self._descriptor = self._descriptor, -1
         self._gathered.clear()
-        # A forked child has a copy of this object, but the file is its parent's.
+        # A forked child has a copy of this object, but the file and the thread are its parent's.
         if os.getpid() == self._process:
+            if self._beside is not None:
+                self._beside.drop()
             with suppress(OSError):
                 os.unlink(self._temporary)  # gone already when the blob was published
         os.close(descriptor)
@@ -97,10 +105,16 @@ class LayoutBlobWriter:
     def _flush(self) -> None:
         if self._gathered:
             gathered, self._gathered = self._gathered, bytearray()
-            self._pass_on(gathered)
+            self._pass_on(gathered, stays=True)
 
-    def _pass_on(self, data: bytes | bytearray | memoryview) -> None:
-        self._hasher.update(data)
+    def _pass_on(self, data: bytes | bytearray | memoryview, *, stays: bool) -> None:
+        if self._beside is None and self._size >= _WORTH_A_THREAD:
+            self._beside = HashingThread(self._hasher)
+        if self._beside is None:
+            self._hasher.update(data)
+        else:
+            self._beside.update(data if stays else bytes(data))
+        self._size += len(data)
         with memoryview(data) as view:
             done = 0
             try:
@@ -110,6 +124,11 @@ class LayoutBlobWriter:
                 self.discard()
                 self._failure = store_problem(problem, self._root, "write a blob")
                 raise self._failure from problem
+
+    def _end_hashing(self) -> None:
+        if self._beside is not None:
+            self._beside.finish()
+            self._beside = None
 
     def _digest(self, expected: Digest | None) -> Digest:
         if expected is None or expected.algorithm == self._hasher.algorithm:

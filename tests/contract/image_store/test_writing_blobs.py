@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import threading
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oci_image.digest import Digest
+from oci_image.digest import Digest, Hasher
 from oci_image.errors import ImageError, NotFound, StoreProblem, VerificationFailed
+from oci_image.store.base import BlobWriter
 from tests.contract.image_store.blobs import ABC, content, put
 
 
@@ -169,3 +172,47 @@ def test_no_descriptor_is_leaked(blob_store):
             blob_store.open(ABC)
         kept += [writer, failing, part, rest]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
+def test_large_blobs_of_memory_that_is_used_again(blob_store, monkeypatch, form):
+    """Of a large blob the digest is computed beside the writing; the caller may change what it gave away."""
+
+    def slowly(self: Hasher, data: bytes | bytearray | memoryview) -> None:
+        time.sleep(0.02)
+        update(self, data)
+
+    update = Hasher.update
+    monkeypatch.setattr(Hasher, "update", slowly)
+    memory = bytearray(3 << 20)
+    expected = hashlib.sha256()
+    with blob_store.writer() as writer:
+        for number in range(9):
+            memory[:] = bytes([number]) * len(memory)
+            expected.update(memory)
+            writer.write(memory if form is bytearray else form(memory))
+            memory[:] = bytes(len(memory))
+            writer.write(b"small")
+            expected.update(b"small")
+        assert writer.size == 9 * (len(memory) + 5)
+        digest = writer.commit()
+    assert digest.hex == expected.hexdigest()
+    assert hashlib.sha256(content(blob_store, digest)).hexdigest() == digest.hex
+
+
+def test_large_blobs_that_nobody_wants(blob_store):
+    """A writer that is left half-way ends its thread, and nothing is left."""
+    before = threading.active_count()
+
+    def begin(writer: BlobWriter) -> None:
+        for _ in range(12):
+            writer.write(bytes(1 << 20))
+
+    for _ in range(3):
+        with blob_store.writer() as writer:
+            begin(writer)
+    with blob_store.writer() as writer:
+        begin(writer)
+        with pytest.raises(VerificationFailed):
+            writer.commit(ABC)
+    assert threading.active_count() == before
