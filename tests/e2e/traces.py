@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -32,8 +33,9 @@ def mounts(root):
 def interface(index):
     """The name of the network interface with an index, or None."""
     for folder in Path("/sys/class/net").iterdir():
-        if (folder / "ifindex").read_text().strip() == str(index):
-            return folder.name
+        with suppress(OSError):  # it may go meanwhile
+            if (folder / "ifindex").read_text().strip() == str(index):
+                return folder.name
     return None
 
 

@@ -388,17 +388,18 @@ def test_a_stream_is_cut_at_the_quota(limited):
             for _ in range(5000):
                 sent += 10_000
                 yield bytes(10_000)
+                await asyncio.sleep(0)  # where the answer is seen
 
         async with aiohttp.ClientSession(limited) as session:
             async with session.post("/v2/team/a/blobs/uploads/") as answer:
                 location = answer.headers["Location"]
             try:
                 async with session.patch(location, data=body()) as answer:
-                    status = answer.status
+                    status, then = answer.status, sent
             except aiohttp.ClientError:
-                status = 403  # the connection was closed while the body was sent
+                status, then = 403, sent  # the connection was closed while the body was sent
             async with session.get(location) as answer:
-                return status, sent, answer.status
+                return status, then, answer.status
 
     status, sent, after = asyncio.run(stream())
     assert status == 403
