@@ -30,10 +30,19 @@ class DirectBody(asyncio.BufferedProtocol):
         size: how many bytes have not come yet.
         batch: the size of a buffer.
         count: how many buffers there are: with two, one is filled while the other one is written.
+        came: how many bytes came before; they are written with the first buffer, and both together are no
+            more than a batch, because that is what a crash may cost.
     """
 
     def __init__(
-        self, request: web.Request, transport: asyncio.Transport, size: int, *, batch: int, count: int
+        self,
+        request: web.Request,
+        transport: asyncio.Transport,
+        size: int,
+        *,
+        batch: int,
+        count: int,
+        came: int = 0,
     ) -> None:
         self._handler = request.protocol
         self._content = request.content
@@ -41,7 +50,7 @@ class DirectBody(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.left = size
         self._free = [memoryview(bytearray(min(batch, size))) for _ in range(count)]
-        self._filling = self._free.pop()
+        self._filling = self._free.pop()[: max(batch - came, batch // 2)]
         self._filled = 0
         self._full: deque[memoryview] = deque()
         self._paused = self._dropping = self._lost = False
@@ -182,4 +191,5 @@ def take_over(request: web.Request, *, batch: int, count: int) -> tuple[list[byt
     left = size - content.total_bytes
     if left < _WORTH or content.is_eof() or transport.get_protocol() is not request.protocol:
         return came, None
-    return came, DirectBody(request, transport, left, batch=batch, count=count)
+    taken = sum(map(len, came))
+    return came, DirectBody(request, transport, left, batch=batch, count=count, came=taken)
