@@ -151,9 +151,9 @@ class Collector:
             chosen = leases.condemn(batch, since)
             spared: list[int] = []
             try:
-                records = log.record(
-                    run, [batch[key] for key in sorted(chosen)], self._store.index.wall(), self._store.clock()
-                )
+                # In their order: an image goes before what refers to it, which would be needed as long as it is.
+                going = [item for key, item in batch.items() if key in chosen]
+                records = log.record(run, going, self._store.index.wall(), self._store.clock())
                 for record in records:
                     if not self.stopped.is_set() and remove(record):
                         done.append(record.deletion)
