@@ -30,8 +30,8 @@ class DirectBody(asyncio.BufferedProtocol):
         size: how many bytes have not come yet.
         batch: the size of a buffer.
         count: how many buffers there are: with two, one is filled while the other one is written.
-        came: how many bytes came before; they are written with the first buffer, and both together are no
-            more than a batch, because that is what a crash may cost.
+        came: how many bytes came before; they are written with the first buffer, which is smaller by as much,
+            down to half of its size: what waits for it is what a crash costs.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ from oci_image.errors import VerificationFailed
 
 from .sealing import BLOCK, Seals
 
-_AT_HAND: int = getattr(os, "RWF_NOWAIT", 0)
+_AT_HAND: int | None = getattr(os, "RWF_NOWAIT", None)
+"""Reads without waiting for the disk; not every C library has it."""
 
 
 class Proof:
@@ -74,8 +75,8 @@ class Proof:
         self._hasher.update(block)
         self._sealer.add(block)
         if not self.is_done:
-            # The rest is withheld: a client that has all but the last block knows that it has not got all.
             return self._taken
+        # Until here the last block was withheld: who has all but that knows that it has not got all.
         if self._hasher.digest() != self._digest:
             raise self._failure()
         self._seals.add(self._digest, self._sealer.seal())
@@ -96,7 +97,7 @@ class FileProof:
 
     def __init__(self, proof: Proof, file: BinaryIO) -> None:
         self._proof = proof
-        self._descriptor = file.fileno()
+        self._file = file
         self._offset = 0
 
     def advance(self, blocks: int) -> int:
@@ -122,7 +123,7 @@ class FileProof:
         Returns, raises:
             as `advance`.
         """
-        return self._advance(blocks, buffer, _AT_HAND)
+        return self._offset if _AT_HAND is None else self._advance(blocks, buffer, _AT_HAND)
 
     def _advance(self, blocks: int, buffer: bytearray, flags: int) -> int:
         ready = self._offset
@@ -130,7 +131,7 @@ class FileProof:
             if self._proof.is_done:
                 break
             try:
-                count = os.preadv(self._descriptor, [buffer], self._offset, flags)
+                count = os.preadv(self._file.fileno(), [buffer], self._offset, flags)
             except OSError:
                 if not flags:
                     raise

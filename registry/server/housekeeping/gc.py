@@ -151,7 +151,7 @@ class Collector:
             chosen = leases.condemn(batch, since)
             spared: list[int] = []
             try:
-                # In their order: an image goes before what refers to it, which would be needed as long as it is.
+                # In their order: an image goes before what refers to it, since that is needed until then.
                 going = [item for key, item in batch.items() if key in chosen]
                 records = log.record(run, going, self._store.index.wall(), self._store.clock())
                 for record in records:

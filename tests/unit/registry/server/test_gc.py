@@ -143,6 +143,18 @@ def test_a_dead_image_goes_with_what_hangs_on_it(store, clock):
     assert list(store.tags.repositories()) == []
 
 
+def test_what_refers_to_dead_images_goes_with_them_whatever_its_digest(store, clock):
+    """In one collection, however the digests of images and signatures are sorted."""
+    images = [image(store, name=f"image {number}") for number in range(12)]
+    signatures = [
+        image(store, name=f"signature {number}", subject=Digest.of(raw)) for number, raw in enumerate(images)
+    ]
+    first = [Digest.of(a).hex < Digest.of(b).hex for a, b in zip(images, signatures, strict=True)]
+    assert {True, False} == set(first)
+    collect(store, clock)
+    assert not any(has(store, raw) for raw in (*images, *signatures))
+
+
 def test_uses_start_the_grace_period_anew(store, clock):
     """A blob that a client was told of, a mount, and a pulled manifest are as good as pushed (gate 10)."""
     raw = image(store, name="pulled")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from oci_image.digest import Digest
 from oci_image.errors import VerificationFailed
+from registry.server import proving
 from registry.server.proving import FileProof, Proof, prove_all
 from registry.server.sealing import BLOCK, Seal, Seals
 
@@ -139,3 +140,17 @@ def test_what_is_at_hand(tmp_path):
         assert reader.advance(1) == ready + BLOCK
         assert reader.advance(9) == len(data)
         assert reader.advance_at_hand(1, memory) == reader.advance(1) == len(data)
+
+
+def test_where_nothing_tells_what_is_at_hand(tmp_path, monkeypatch):
+    """Then nothing is: the event loop must not wait for a disk."""
+    monkeypatch.setattr(proving, "_AT_HAND", None)
+    seals = Seals()
+    data = os.urandom(3 * BLOCK)
+    digest = sealed(seals, data)
+    (tmp_path / "blob").write_bytes(data)
+    with (tmp_path / "blob").open("rb") as file:
+        reader = FileProof(Proof(digest, len(data), seals), file)
+        assert reader.advance(1) == BLOCK
+        assert reader.advance_at_hand(2, bytearray(BLOCK)) == BLOCK
+        assert reader.advance(2) == len(data)
