@@ -72,7 +72,8 @@ def nothing_left(running):
     assert running.sleepers() == []
     assert control_groups(running.process.pid) == []
     assert mounts(running.pybuild.root) == []
-    assert running.link == "" or interface(running.link) is None
+    # The kernel takes a network namespace, and with it the link, apart a little after its last process.
+    wait_for(lambda: running.link == "" or interface(running.link) is None, "the link to be gone", 10)
     assert temporary(running.pybuild.root) == []
     assert broken_blobs(running.pybuild.root) == []
     assert not (running.folder / "iid").exists()
