@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, BinaryIO
 
 from ..errors import ImageError
-from .codecs import deflating
+from .codecs import deflating, gzip_member
 from .encoders import BLOCK, Encoder
 from .members import Decompressor, FrameReader, MemberReader, Prefixed
 
@@ -82,7 +83,9 @@ def compress(source: Iterable[bytes] | BinaryIO, encoder: Encoder, *, threads: i
         return _pieces(source)
     if encoder.kind == "zstd":
         return _compress_zstd(source, encoder.level, threads)
-    return _compress_gzip(source, encoder, threads)
+    if encoder.implementation == "libdeflate":
+        return _compress_members(source, encoder.level, threads)
+    return _compress_gzip(source, encoder.level, threads)
 
 
 def _open_gzip(raw: BinaryIO) -> io.RawIOBase:
@@ -131,20 +134,28 @@ def _compress_zstd(source: Iterable[bytes] | BinaryIO, level: int, threads: int)
     yield from chunker.finish()
 
 
-def _compress_gzip(source: Iterable[bytes] | BinaryIO, encoder: Encoder, threads: int) -> Iterator[bytes]:
+def _compress_members(source: Iterable[bytes] | BinaryIO, level: int, threads: int) -> Iterator[bytes]:
+    """A gzip member for each block (RFC 1952, 2.2), which all readers take as one stream."""
+    member = gzip_member(level)
+    blocks = _blocks(_pieces(source), BLOCK)
+    first = next(blocks, b"")  # nothing is one empty member
+    yield from _ordered(member, ((block,) for block in chain((first,), blocks)), threads)
+
+
+def _compress_gzip(source: Iterable[bytes] | BinaryIO, level: int, threads: int) -> Iterator[bytes]:
     """
     One gzip member of raw deflate blocks, joined by empty stored blocks (``Z_SYNC_FLUSH``).
 
     Each block has a compressor of its own, because one that is used again may depend on what it did before,
     and the 32 KiB in front of the block as its dictionary, which costs 0.3 % of the ratio.
     """
-    library = deflating(encoder.implementation)
+    library = deflating()
     checksum = size = 0
     window = b""
 
     def deflate(block: bytes, dictionary: bytes) -> bytes:
         options = {"zdict": dictionary} if dictionary else {}
-        compressor = library.compressobj(encoder.level, library.DEFLATED, -15, **options)
+        compressor = library.compressobj(level, library.DEFLATED, -15, **options)
         return bytes(compressor.compress(block) + compressor.flush(library.Z_SYNC_FLUSH))
 
     def jobs() -> Iterator[tuple[bytes, bytes]]:
@@ -160,9 +171,7 @@ def _compress_gzip(source: Iterable[bytes] | BinaryIO, encoder: Encoder, threads
     yield _LAST_BLOCK + checksum.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def _ordered(
-    work: Callable[[bytes, bytes], bytes], jobs: Iterator[tuple[bytes, bytes]], threads: int
-) -> Iterator[bytes]:
+def _ordered(work: Callable[..., bytes], jobs: Iterator[tuple[bytes, ...]], threads: int) -> Iterator[bytes]:
     """The results of all jobs in their order, some of them computed ahead."""
     if threads <= 1:
         for job in jobs:
