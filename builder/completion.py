@@ -8,48 +8,59 @@ and a value for each of them costs more than its digest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from .contexts.filedigests import Batch, Digested, digest_files
 from .contexts.finding import Finder
 from .contexts.folderrecord import DIGEST_SIZE, STAMP, FolderRecord, Xattrs, group_digest, join_names
-from .contexts.selection import Part, Selected
+from .contexts.parts import Part
 
 _FilesByInode = dict[tuple[int, int], str]
 _AT_ONCE = 4096
 """So many files, or those of one directory, are in memory at a time."""
+_PARTS_AT_ONCE = 512
+Source = TypeVar("Source")
 
 
-def complete(sources: list[Selected], finder: Finder, root: str) -> None:
+def completed(
+    parts: Iterable[tuple[Source, Part]], finder: Finder, root: str
+) -> Iterator[tuple[Source, Part]]:
     """
-    Fill in the digest of every file, reading those that are not known, and what is odd about some.
+    The same with the digest of every file, reading those that are not known, and what is odd about some.
+
+    Args:
+        parts: with the source that each belongs to, one source after the other.
+        finder: made them.
+        root: of the context.
 
     Raises:
         InvalidContext: a file cannot be read, or changes meanwhile.
     """
-    for chunk in _chunks(_incomplete(sources)):
-        batches = [batch for batch in (_unknown(part, finder) for part, _ in chunk) if batch.names]
-        for batch, digested in zip(batches, digest_files(root, batches), strict=True) if batches else ():
-            _remember(batch, digested, finder)
-        for part, first_names in chunk:
-            _complete_part(part, first_names, finder)
+    # What a source shares about files of several names.
+    first_names: _FilesByInode = {}
+    latest: Source | None = None
+    for chunk in _chunks(parts):
+        todo = [part for _, part in chunk if part.lacks_digests]
+        batches = [(part, batch) for part in todo if (batch := _unknown(part, finder)).names]
+        if batches:
+            read = digest_files(root, [batch for _, batch in batches])
+            for (part, batch), digested in zip(batches, read, strict=True):
+                _remember(part, batch, digested, finder)
+        for source, part in chunk:
+            if source is not latest:
+                first_names, latest = {}, source
+            if part.lacks_digests:
+                _complete_part(part, first_names, finder)
+            yield source, part
 
 
-def _incomplete(sources: list[Selected]) -> Iterator[tuple[Part, _FilesByInode]]:
-    """The parts that lack digests, each with what its source shares about files of several names."""
-    for source in sources:
-        first_names: _FilesByInode = {}
-        yield from ((part, first_names) for part in source.parts if part.lacks_digests)
-
-
-def _chunks(
-    parts: Iterable[tuple[Part, _FilesByInode]],
-) -> Iterator[list[tuple[Part, _FilesByInode]]]:
-    chunk: list[tuple[Part, _FilesByInode]] = []
+def _chunks(parts: Iterable[tuple[Source, Part]]) -> Iterator[list[tuple[Source, Part]]]:
+    chunk: list[tuple[Source, Part]] = []
     files = 0
     for pair in parts:
         chunk.append(pair)
-        files += pair[0].count
-        if files >= _AT_ONCE:
+        files += pair[1].count if pair[1].lacks_digests else 0
+        if files >= _AT_ONCE or len(chunk) >= _PARTS_AT_ONCE:
             yield chunk
             chunk, files = [], 0
     if chunk:
@@ -70,15 +81,14 @@ def _unknown(part: Part, finder: Finder) -> Batch:
     return Batch(part.path, [name for name, _ in unknown], b"".join(stamp for _, stamp in unknown))
 
 
-def _remember(batch: Batch, digested: Digested, finder: Finder) -> None:
+def _remember(part: Part, batch: Batch, digested: Digested, finder: Finder) -> None:
     """Let the stat cache have what was read: as a whole where that is all there is in a directory."""
     table = finder.table
-    folder = finder.listing.listed.get(batch.directory)
-    is_whole = folder is not None and len(batch.names) == folder.count
-    if folder is not None and is_whole and not digested.xattrs and not table.knows(batch.directory):
+    is_whole = part.is_whole and len(batch.names) == part.count
+    if is_whole and not digested.xattrs and not table.knows(batch.directory):
         group = group_digest(join_names(batch.names), batch.stamps, digested.digests)
         digests = table.spool.keep(digested.digests)
-        record = FolderRecord(folder.names, folder.stamps, digests, group)
+        record = FolderRecord(part.names, part.stamps, digests, group)
         table.remember_folder(batch.directory, record, read_at=digested.read_at)
         return
     prefix = f"{batch.directory}/" if batch.directory else ""
@@ -91,8 +101,7 @@ def _remember(batch: Batch, digested: Digested, finder: Finder) -> None:
 
 def _complete_part(part: Part, first_names: _FilesByInode, finder: Finder) -> None:
     table = finder.table
-    folder = finder.listing.listed.get(part.path)
-    linked = folder.linked if folder is not None and part.top is not None else {}
+    linked = part.linked
     record = table.folders.get(part.path)
     is_known = record is not None and not linked and record.is_of(part.names, part.stamps)
     if record is not None and is_known and not table.has_xattrs(part.path):
@@ -106,9 +115,9 @@ def _complete_part(part: Part, first_names: _FilesByInode, finder: Finder) -> No
         digests.append(digest)
         xattrs = table.xattrs.get(f"{part.path}/{name}" if part.path else name, ())
         same_as = None
-        if folder is not None and name in folder.linked:
+        if name in linked:
             own = f"{part.name}/{name}" if part.name else name
-            first = first_names.setdefault(folder.linked[name], own)
+            first = first_names.setdefault(linked[name], own)
             same_as = first if first != own else None
         if xattrs or same_as is not None:
             odd[name] = (xattrs, same_as)

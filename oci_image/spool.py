@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple, Protocol
@@ -145,13 +147,14 @@ class Spool:
 
 
 class Column:
-    """Bytes that grow at the end, put aside in blocks."""
+    """Bytes that grow at the end, put aside in blocks; none of what was taken at once lies in two of them."""
 
     def __init__(self, spool: Spool, *, block: int = 1 << 16) -> None:
         self.size = 0
         self._spool = spool
         self._block = block
         self._blocks: list[Kept] = []
+        self._starts = array("q", [0])
         self._last = bytearray()
 
     def append(self, data: bytes | bytearray) -> None:
@@ -160,6 +163,7 @@ class Column:
         self.size += len(data)
         if len(self._last) >= self._block:
             self._blocks.append(self._spool.keep(bytes(self._last)))
+            self._starts.append(self.size)
             self._last.clear()
 
     def blocks(self) -> Iterator[bytes]:
@@ -168,6 +172,30 @@ class Column:
             yield kept.read()
         if self._last:
             yield bytes(self._last)
+
+    def read(self, start: int, size: int) -> bytes:
+        """
+        A part of what was taken at once, by its place in the whole.
+
+        Raises:
+            StoreProblem: it cannot be read any more.
+        """
+        number = bisect_right(self._starts, start) - 1
+        start -= self._starts[number]
+        if number == len(self._blocks):
+            return bytes(self._last[start : start + size])
+        return self._blocks[number].part(start, size).read()
+
+    def block_at(self, place: int) -> tuple[int, bytes]:
+        """
+        The block that holds a place, and where it starts in the whole.
+
+        Raises:
+            StoreProblem: it cannot be read any more.
+        """
+        number = bisect_right(self._starts, place) - 1
+        is_last = number == len(self._blocks)
+        return self._starts[number], bytes(self._last) if is_last else self._blocks[number].read()
 
 
 def _nameless(directory: str) -> int:

@@ -26,8 +26,9 @@ from oci_image.image import Image
 from oci_image.platform import Platform
 from oci_image.reference import Reference
 
+from ..contexts.folder import Folder, Node
 from ..contexts.folderrecord import STAMP
-from ..contexts.listing import Folder, Looked, Node
+from ..contexts.listing import Looked
 from ..contexts.statcache import RACY_NS
 from ..errors import BuildError
 from ..local import LocalStore

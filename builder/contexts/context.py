@@ -11,26 +11,36 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from dockerfile_grammar.errors import InvalidPattern
 from dockerfile_grammar.ignorefile import IgnoreMatcher, read_patterns
 from dockerfile_grammar.spans import Span
 
-from ..completion import complete
+from ..completion import completed
 from ..errors import InvalidContext, MissingSource
 from ..opening import OpenDirectories
 from .filedigests import check_unchanged, each_unchanged, open_unchanged
 from .finding import Finder, has_magic, normalised, refuse_links, unescaped
 from .listing import Listing, Looked
 from .missing import IgnoreFile, explain_missing
-from .selection import Entry, Selected, Selection
+from .parts import Entry, Part, Parts, PartStore
+from .selection import Selected, Selection
 from .statcache import StatCache
 
 _ROOT_MODE = 0o755
 """The mode of the context root itself does not count: it is the checkout's, not the project's."""
+
+
+class _Source(NamedTuple):
+    """One source that matched, and its parts, most of which are not made yet."""
+
+    path: str
+    name: str
+    is_dir: bool
+    parts: Iterable[Part]
 
 
 class ContextFiles:
@@ -131,8 +141,7 @@ class BuildContext:
         known = self._selections.get(key)
         if known is None:
             sources = self._with_parents(pattern, exclude) if parents else self._plain(pattern, exclude)
-            complete(sources, self._finder, self.root)
-            known = self._selections[key] = Selection(pattern, tuple(sources))
+            known = self._selections[key] = Selection(pattern, self._completed(sources))
         return known
 
     @property
@@ -168,10 +177,26 @@ class BuildContext:
             self._opened = Finder(Listing(self._directories, self._matcher, table.spool), table)
         return self._opened
 
-    def _plain(self, pattern: str, exclude: tuple[str, ...]) -> list[Selected]:
+    def _completed(self, sources: Iterable[_Source]) -> tuple[Selected, ...]:
+        """What the sources come to, with the digests of all files."""
+        finder = self._finder
+        store = PartStore(finder.listing.spool, finder.table.folders.pages)
+        starts: list[tuple[_Source, int]] = []
+        pairs = ((source, part) for source in sources for part in source.parts)
+        for source, part in completed(pairs, finder, self.root):
+            if not starts or starts[-1][0] is not source:
+                starts.append((source, len(store)))
+            store.append(part)
+        ends = [*(start for _, start in starts[1:]), len(store)]
+        return tuple(
+            Selected(source.path, source.name, Parts(store, start, end), is_dir=source.is_dir)
+            for (source, start), end in zip(starts, ends, strict=bool(starts))
+        )
+
+    def _plain(self, pattern: str, exclude: tuple[str, ...]) -> Iterator[_Source]:
         excluded = IgnoreMatcher(exclude) if exclude else None
         sources = (self._selected(path, excluded) for path in self._named(pattern))
-        return [source for source in sources if source is not None]
+        return (source for source in sources if source is not None)
 
     def _named(self, pattern: str) -> list[str]:
         path = normalised(pattern)
@@ -184,7 +209,7 @@ class BuildContext:
             path = meant
         return [path]
 
-    def _selected(self, path: str, excluded: IgnoreMatcher | None) -> Selected | None:
+    def _selected(self, path: str, excluded: IgnoreMatcher | None) -> _Source | None:
         finder, name = self._finder, posixpath.basename(path)
         real = finder.followed(path)
         if real is None:
@@ -193,12 +218,12 @@ class BuildContext:
         node = finder.listing.node(real) if real else None
         if node is None or stat.S_ISDIR(node.mode):
             mode = _ROOT_MODE if node is None else node.mode
-            return Selected(path, name, tuple(finder.below(real, mode, excluded)), is_dir=True)
+            return _Source(path, name, True, finder.below(real, mode, excluded))
         if excluded is not None and excluded.is_ignored(name):
             return None
-        return Selected(path, name, (finder.single(real, node),), is_dir=False)
+        return _Source(path, name, False, (finder.single(real, node),))
 
-    def _with_parents(self, pattern: str, exclude: tuple[str, ...]) -> list[Selected]:
+    def _with_parents(self, pattern: str, exclude: tuple[str, ...]) -> Iterator[_Source]:
         above, pivot, rest = pattern.partition("/./")
         if not pivot:
             above, rest = "", pattern
@@ -210,14 +235,11 @@ class BuildContext:
             refuse_links(normalised(f"{start}/{rest}"), self._finder.followed)
         # Everything is left out but what matches and the directories above it.
         excluded = IgnoreMatcher(("**", f"!{rest or '**'}", *exclude))
-        sources = []
         for path in self._named(above):
             real = self._finder.followed(path)
             node = self._finder.listing.node(real) if real else None
             if real is not None and (node is None or stat.S_ISDIR(node.mode)):
-                parts = tuple(self._finder.below(real, _ROOT_MODE, excluded))
-                sources.append(Selected(path, "", parts, is_dir=True))
-        return sources
+                yield _Source(path, "", True, self._finder.below(real, _ROOT_MODE, excluded))
 
     def _missing(self, path: str, written: str) -> MissingSource:
         return explain_missing(

@@ -16,9 +16,10 @@ from dockerfile_grammar.ignorefile import IgnoreMatcher
 from dockerfile_grammar.wildcards import match_wildcard
 
 from ..errors import InvalidContext, MissingSource
+from .folder import Folder, Node
 from .folderrecord import join_names
-from .listing import Folder, Listing, Node
-from .selection import BLOCK, CHARACTER, DIRECTORY, FIFO, SYMLINK, Entry, Part
+from .listing import Listing
+from .parts import BLOCK, CHARACTER, DIRECTORY, FIFO, SYMLINK, Entry, Part
 from .statcache import StatTable
 
 _MOST_LINKS = 40
@@ -166,30 +167,41 @@ class Finder:
         part.others = (self._other(path, "", node),)
         return part
 
-    def below(self, directory: str, mode: int, excluded: IgnoreMatcher | None) -> list[Part]:
+    def below(self, directory: str, mode: int, excluded: IgnoreMatcher | None) -> Iterator[Part]:
         """
         A real directory and everything below it, parents before children, named relative to it.
 
         An excluded directory is there only when something below it is not excluded. Digests are filled in
         where the stat cache knows a whole directory.
         """
-        parts: list[Part] = []
-        hidden: set[str] = set()
-        stack = [(directory, "", mode)]
+        folder = self.listing.folder(directory)
+        yield self._part(directory, "", mode, folder, excluded)
+        # Of each directory on the way those that are not visited yet, and excluded ones that may be needed.
+        stack = [(directory, "", iter(folder.directories.items()))]
+        waiting: list[Part] = []
         while stack:
-            path, name, mode = stack.pop()
+            above, name_above, children = stack[-1]
+            child, child_mode = next(children, (None, 0))
+            if child is None:
+                stack.pop()
+                continue
+            path = f"{above}/{child}" if above else child
+            # The same value where both are the same.
+            name = f"{name_above}/{child}" if directory and name_above else child if directory else path
+            is_hidden = excluded is not None and excluded.is_ignored(name)
+            if is_hidden and excluded is not None and not excluded.may_reinclude_below(name):
+                continue
             folder = self.listing.folder(path)
-            parts.append(self._part(path, name, mode, folder, excluded))
-            for child, child_mode in reversed(folder.directories.items()):
-                child_path = f"{path}/{child}" if path else child
-                # The same value where both are the same: there may be very many.
-                child_name = f"{name}/{child}" if directory and name else child if directory else child_path
-                if excluded is not None and excluded.is_ignored(child_name):
-                    if not excluded.may_reinclude_below(child_name):
-                        continue
-                    hidden.add(child_name)
-                stack.append((child_path, child_name, child_mode))
-        return _without_empty(parts, hidden) if hidden else parts
+            part = self._part(path, name, child_mode, folder, excluded)
+            while waiting and not name.startswith(f"{waiting[-1].name}/"):
+                waiting.pop()
+            if is_hidden and not part.count and not part.others:
+                waiting.append(part)
+            else:
+                yield from waiting
+                waiting.clear()
+                yield part
+            stack.append((path, name, iter(folder.directories.items())))
 
     def _part(self, path: str, name: str, mode: int, folder: Folder, excluded: IgnoreMatcher | None) -> Part:
         top = Entry(path, name, DIRECTORY, stat.S_IMODE(mode), xattrs=folder.xattrs)
@@ -206,10 +218,17 @@ class Finder:
                 folder.forget()
         if part is None:
             part = Part(
-                path=path, name=name, top=top, count=folder.count, names=folder.names, stamps=folder.stamps
+                path=path,
+                name=name,
+                top=top,
+                count=folder.count,
+                names=folder.names,
+                stamps=folder.stamps,
+                is_whole=True,
             )
             self._recognise(part, folder)
         part.others = tuple(self._other(path_prefix + k, prefix + k, v) for k, v in others.items())
+        part.linked = folder.linked
         return part
 
     def _few(self, path: str, name: str, top: Entry | None, files: Sequence[str], stamps: bytes) -> Part:
@@ -231,8 +250,6 @@ class Finder:
             return
         if record.is_of(folder.names, folder.stamps):
             part.digests, part.group = record.digests, record.group
-            # Equal bytes need not be known in two places.
-            record.names, record.stamps = folder.names, folder.stamps
         else:
             self.table.outdated(part.path)
 
@@ -247,14 +264,3 @@ class Finder:
         mode = 0o777 if kind == SYMLINK else stat.S_IMODE(node.mode)
         rdev = node.rdev if kind in (CHARACTER, BLOCK) else 0
         return Entry(path, name, kind, mode, link=link, rdev=rdev)
-
-
-def _without_empty(parts: list[Part], hidden: set[str]) -> list[Part]:
-    """The parts without those excluded directories that turned out to have nothing below them."""
-    needed: set[str] = set()
-    kept: list[Part] = []
-    for part in reversed(parts):
-        if part.name not in hidden or part.count or part.others or part.name in needed:
-            kept.append(part)
-            needed.add(part.name.rpartition("/")[0])
-    return kept[::-1]

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from oci_image.digest import Digest, Hasher
-from oci_image.spool import FilePages, Kept, Spool
+from oci_image.kept import KeptMap
+from oci_image.spool import Column, FilePages, Kept, Pages, Spool
 
 Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
 
@@ -27,6 +28,9 @@ _MAGIC = b"pybuild-stats 1\n"
 _HEADER = struct.Struct("=Q")
 _PERMISSIONS = 0o7777
 _BLOCK = 1 << 20
+# The list is JSON, which is read and written item by item.
+_FOLDERS, _BETWEEN, _XATTRS = '{"folders": [', ", ", '], "xattrs": '
+_PLACES = struct.Struct("=3B5q")
 
 
 def join_names(names: Sequence[str]) -> bytes:
@@ -92,13 +96,75 @@ class FolderRecord:
         self._known = None
 
 
-def read_table(path: str, spool: Spool) -> tuple[dict[str, FolderRecord], dict[str, Xattrs]]:
+class FolderRecords(Mapping[str, FolderRecord]):
+    """
+    Records by directory, which are put aside, too, and made again for whoever asks.
+
+    Args:
+        spool: keeps them.
+        pages: where names, stamps and digests lie that are not in the spool.
+    """
+
+    def __init__(self, spool: Spool, pages: Pages | None = None) -> None:
+        self._packed = KeptMap(spool)
+        self.pages: tuple[Pages, ...] = (spool,) if pages is None or pages is spool else (spool, pages)
+        # The one that was asked for last.
+        self._at_hand: tuple[str, FolderRecord] | None = None
+
+    def __getitem__(self, directory: str) -> FolderRecord:
+        if self._at_hand is not None and self._at_hand[0] == directory:
+            return self._at_hand[1]
+        packed = self._packed.get(directory)
+        if packed is None:
+            raise KeyError(directory)
+        record = self._unpacked(packed)
+        self._at_hand = directory, record
+        return record
+
+    def __setitem__(self, directory: str, record: FolderRecord) -> None:
+        names, stamps, digests = record.names, record.stamps, record.digests
+        pages = [self.pages.index(kept.pages) for kept in (names, stamps, digests)]
+        offsets = (names.offset, stamps.offset, digests.offset)
+        self._packed[directory] = (
+            _PLACES.pack(*pages, *offsets, names.size, stamps.size // STAMP.size) + record.group
+        )
+        self._at_hand = None
+
+    def discard(self, directory: str) -> None:
+        """Forget a record, if it is there."""
+        self._packed.discard(directory)
+        self._at_hand = None
+
+    def __contains__(self, directory: object) -> bool:
+        return directory in self._packed
+
+    def __iter__(self) -> Iterator[str]:
+        return (directory for directory, _ in self._packed.items())
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def each(self) -> Iterator[tuple[str, FolderRecord]]:
+        """All of them, each made for the caller; none may be set or discarded meanwhile."""
+        return ((directory, self._unpacked(packed)) for directory, packed in self._packed.items())
+
+    def _unpacked(self, packed: bytes) -> FolderRecord:
+        names, stamps, digests, at_names, at_stamps, at_digests, size, count = _PLACES.unpack_from(packed)
+        return FolderRecord(
+            Kept(self.pages[names], at_names, size),
+            Kept(self.pages[stamps], at_stamps, count * STAMP.size),
+            Kept(self.pages[digests], at_digests, count * DIGEST_SIZE),
+            packed[_PLACES.size :],
+        )
+
+
+def read_table(path: str, spool: Spool) -> tuple[FolderRecords, dict[str, Xattrs]]:
     """
     The records of a file by directory, and attributes by path.
 
     Args:
         path: of the file.
-        spool: takes its bytes if they are few.
+        spool: takes its bytes if they are few, and what is said of each directory.
 
     Raises:
         OSError, ValueError, KeyError, TypeError, IndexError, struct.error: it cannot be used.
@@ -119,13 +185,19 @@ def read_table(path: str, spool: Spool) -> tuple[dict[str, FolderRecord], dict[s
     if not head.startswith(_MAGIC):
         raise ValueError("of another form")
     (length,) = _HEADER.unpack_from(head, len(_MAGIC))
-    index = json.loads(whole.part(start, length).read())
+    index = whole.part(start, length).read().decode()
     start += length
-    folders: dict[str, FolderRecord] = {}
-    for folder, names, count in index["folders"]:
+    records = FolderRecords(spool, whole.pages)
+    place = len(_FOLDERS)
+    if not index.startswith(_FOLDERS):
+        raise ValueError("of another form")
+    decode = json.JSONDecoder().raw_decode
+    while index[place] != "]":
+        (folder, names, count), place = decode(index, place)
+        place += 2 * index.startswith(_BETWEEN, place)
         stamps, digests = count * STAMP.size, count * DIGEST_SIZE
         group = start + names + stamps + digests
-        folders[folder] = FolderRecord(
+        records[folder] = FolderRecord(
             whole.part(start, names),
             whole.part(start + names, stamps),
             whole.part(start + names + stamps, digests),
@@ -136,34 +208,42 @@ def read_table(path: str, spool: Spool) -> tuple[dict[str, FolderRecord], dict[s
         raise ValueError("damaged")
     xattrs = {
         path: tuple((str(name), bytes.fromhex(value)) for name, value in pairs)
-        for path, pairs in index["xattrs"].items()
+        for path, pairs in json.loads(index[place + len(_XATTRS) : -1]).items()
     }
-    return folders, xattrs
+    return records, xattrs
 
 
-def write_table(path: str, folders: dict[str, FolderRecord], xattrs: dict[str, Xattrs]) -> None:
+def write_table(path: str, records: FolderRecords, xattrs: dict[str, Xattrs], spool: Spool) -> None:
     """
     Write what `read_table` reads.
+
+    Args:
+        path: of the file.
+        records: by directory.
+        xattrs: attributes by path.
+        spool: keeps what is not yet written.
 
     Raises:
         OSError: it cannot be written.
     """
     hasher = Hasher()
     with open(path, "wb", buffering=_BLOCK) as file:
-        for part in _parts(folders, xattrs):
+        for part in _parts(records, xattrs, spool):
             hasher.update(part)
             file.write(part)
         file.write(bytes.fromhex(hasher.digest().hex))
 
 
-def _parts(folders: dict[str, FolderRecord], xattrs: dict[str, Xattrs]) -> Iterator[bytes]:
-    index = {
-        "folders": [
-            [path, record.names.size, record.stamps.size // STAMP.size] for path, record in folders.items()
-        ],
-        "xattrs": {path: [[n, value.hex()] for n, value in pairs] for path, pairs in xattrs.items()},
-    }
-    encoded = json.dumps(index).encode()
-    yield _MAGIC + _HEADER.pack(len(encoded)) + encoded
-    for record in folders.values():
+def _parts(records: FolderRecords, xattrs: dict[str, Xattrs], spool: Spool) -> Iterator[bytes]:
+    index = Column(spool)
+    index.append(_FOLDERS.encode())
+    for path, record in records.each():
+        between = _BETWEEN if index.size > len(_FOLDERS) else ""
+        line = json.dumps([path, record.names.size, record.stamps.size // STAMP.size])
+        index.append(f"{between}{line}".encode())
+    by_path = {path: [[n, value.hex()] for n, value in pairs] for path, pairs in xattrs.items()}
+    index.append(f"{_XATTRS}{json.dumps(by_path)}}}".encode())
+    yield _MAGIC + _HEADER.pack(index.size)
+    yield from index.blocks()
+    for _, record in records.each():
         yield record.names.read() + record.stamps.read() + record.digests.read() + record.group

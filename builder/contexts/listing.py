@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from dockerfile_grammar.ignorefile import IgnoreMatcher
@@ -17,104 +17,29 @@ from oci_image.spool import Spool
 
 from ..errors import InvalidContext
 from ..opening import OpenDirectories, read_xattrs
-from .folderrecord import STAMP, Xattrs, join_names, split_names
+from .folder import Folder, Folders, Node
+from .folderrecord import STAMP
 from .statcache import INODE_BITS, stamp_of
 
 _TYPE_BITS = 0o170000
 
 
-class Node(NamedTuple):
-    """What one name stands for: type and mode bits, the stamp of a file, the number of a device."""
-
-    mode: int
-    stamp: bytes = b""
-    rdev: int = 0
-
-
-_NO_LINKS: dict[str, tuple[int, int]] = {}
-_NO_DIRECTORIES: dict[str, int] = {}
-_NO_OTHERS: dict[str, Node] = {}
-
-
-class Folder:
-    """
-    One directory: its files in order with their stamps, and everything else by name, in order.
-
-    `count` says how many files there are; `names` and `stamps` lie in a spool, since there may be very many.
-    `linked` holds device and inode of those files that have several names; `others` what is neither file nor
-    directory; `xattrs` the attributes of the directory itself; `hidden` the names that the ignore rules took
-    away, those of directories with a slash at the end.
-    """
-
-    __slots__ = (
-        *("_stamps_by_name", "count", "directories", "hidden", "linked", "names", "others", "stamps"),
-        "xattrs",
-    )
-
-    def __init__(
-        self,
-        stamps: dict[str, bytes],
-        linked: dict[str, tuple[int, int]],
-        directories: dict[str, int],
-        others: dict[str, Node],
-        xattrs: Xattrs,
-        *,
-        spool: Spool,
-    ) -> None:
-        files = sorted(stamps)
-        self.count = len(files)
-        self.stamps = spool.keep(b"".join(map(stamps.__getitem__, files)))
-        self.names = spool.keep(join_names(files))
-        # Most directories have none of these, and there may be very many directories.
-        self.linked = linked or _NO_LINKS
-        self.directories = dict(sorted(directories.items())) if directories else _NO_DIRECTORIES
-        self.others = dict(sorted(others.items())) if others else _NO_OTHERS
-        self.xattrs = xattrs
-        self.hidden: Sequence[str] = ()
-        self._stamps_by_name: dict[str, bytes] | None = None
-
-    def files(self) -> list[str]:
-        """The names of its files."""
-        return split_names(self.names.read()) if self.count else []
-
-    def stamp(self, name: str) -> bytes | None:
-        """The stamp of a file; all of them are in memory until `forget`."""
-        if self._stamps_by_name is None:
-            size, stamps = STAMP.size, self.stamps.read()
-            self._stamps_by_name = {
-                name: stamps[i * size : (i + 1) * size] for i, name in enumerate(self.files())
-            }
-        return self._stamps_by_name.get(name)
-
-    def forget(self) -> None:
-        """Let single stamps take no memory."""
-        self._stamps_by_name = None
-
-    def node(self, name: str) -> Node | None:
-        """What the name stands for."""
-        if name in self.directories:
-            return Node(self.directories[name])
-        stamp = self.stamp(name)
-        if stamp is not None:
-            return Node(STAMP.unpack(stamp)[4], stamp)
-        return self.others.get(name)
-
-    def all_names(self) -> list[str]:
-        """All names in order."""
-        return sorted((*self.files(), *self.directories, *self.others))
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.node(name) is not None
-
-    def __bool__(self) -> bool:
-        return bool(self.count or self.directories or self.others)
-
-
 class Looked(NamedTuple):
     """Everything that was looked at: directories that were read, and single paths in others."""
 
-    folders: Mapping[str, Folder]
+    folders: Folders | Mapping[str, Folder]
     paths: Mapping[str, Node | None]
+
+
+class _Found(NamedTuple):
+    """What is in a directory; `half_hidden` are ignored directories that may have something visible below."""
+
+    stamps: dict[str, bytes]
+    linked: dict[str, tuple[int, int]]
+    directories: dict[str, int]
+    others: dict[str, Node]
+    hidden: list[str]
+    half_hidden: list[str]
 
 
 class Listing:
@@ -131,13 +56,12 @@ class Listing:
         self.directories = directories
         self.spool = spool
         self.matcher = matcher if matcher is not None and matcher.patterns else None
-        self._folders: dict[str, Folder] = {}
+        self._folders = Folders(spool)
         self._asked: dict[str, Node | None] = {}
         self._searched: Folder | None = None
-        self._modes: dict[int, int] = {}
 
     @property
-    def listed(self) -> Mapping[str, Folder]:
+    def listed(self) -> Folders:
         """The directories that were read so far."""
         return self._folders
 
@@ -155,7 +79,7 @@ class Listing:
         """
         known = self._folders.get(directory)
         if known is None:
-            known = self._folders[directory] = self._scan(directory)
+            known = self._scan(directory)
         return known
 
     def node(self, path: str) -> Node | None:
@@ -186,7 +110,7 @@ class Listing:
         try:
             descriptor = self.directories.directory(directory)
             xattrs = read_xattrs(descriptor) if directory else ()
-            folder, half_hidden = self._read(directory, descriptor, xattrs)
+            found = self._read(directory, descriptor)
         except OSError as problem:
             raise InvalidContext(
                 f"cannot read {directory or 'the root'} of the build context: {problem.strerror}",
@@ -194,15 +118,22 @@ class Listing:
             ) from problem
         gone = [
             name
-            for name in half_hidden
+            for name in found.half_hidden
             if not self._shows_through(f"{directory}/{name}" if directory else name)
         ]
         for name in gone:
-            del folder.directories[name]
-        folder.hidden = (*folder.hidden, *(f"{name}/" for name in gone))
-        return folder
+            del found.directories[name]
+        return self._folders.add(
+            directory,
+            found.stamps,
+            linked=found.linked,
+            directories=found.directories,
+            others=found.others,
+            xattrs=xattrs,
+            hidden=(*found.hidden, *(f"{name}/" for name in gone)),
+        )
 
-    def _read(self, directory: str, descriptor: int, xattrs: Xattrs) -> tuple[Folder, list[str]]:
+    def _read(self, directory: str, descriptor: int) -> _Found:
         """Read a directory once; written for contexts of very many files."""
         stamps: dict[str, bytes] = {}
         linked: dict[str, tuple[int, int]] = {}
@@ -235,12 +166,10 @@ class Listing:
                     if st.st_nlink > 1:
                         linked[name] = (st.st_dev, st.st_ino)
                 elif kind == stat.S_IFDIR:
-                    directories[name] = self._modes.setdefault(mode, mode)
+                    directories[name] = mode
                 elif kind != stat.S_IFSOCK:
                     others[name] = Node(mode, rdev=st.st_rdev)
-        folder = Folder(stamps, linked, directories, others, xattrs, spool=self.spool)
-        folder.hidden = tuple(hidden)
-        return folder, half_hidden
+        return _Found(stamps, linked, directories, others, hidden, half_hidden)
 
     def _shows_through(self, directory: str) -> bool:
         """Whether something below an ignored directory is visible, so that the directory itself is too."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
+from typing import Protocol
 
 from oci_image.digest import Digest
 from oci_image.errors import StoreProblem
@@ -22,6 +23,7 @@ from oci_image.spool import Spool
 from .folderrecord import (
     STAMP,
     FolderRecord,
+    FolderRecords,
     Xattrs,
     group_digest,
     join_names,
@@ -41,6 +43,18 @@ def stamp_of(status: os.stat_result) -> bytes:
     )
 
 
+class Listed(Protocol):
+    """Directories that were read, each with all its names."""
+
+    def get(self, path: str, /) -> Container[str] | None:
+        """The names in a directory; None if it was not read."""
+        ...
+
+    def __contains__(self, path: object, /) -> bool:
+        """Whether a directory was read."""
+        ...
+
+
 class StatTable:
     """
     What is known about the files below one root; used by one thread.
@@ -49,9 +63,7 @@ class StatTable:
     `spool` keeps what belongs to records.
     """
 
-    def __init__(
-        self, path: str, folders: dict[str, FolderRecord], xattrs: dict[str, Xattrs], spool: Spool
-    ) -> None:
+    def __init__(self, path: str, folders: FolderRecords, xattrs: dict[str, Xattrs], spool: Spool) -> None:
         self.path = path
         self.folders = folders
         self.xattrs = xattrs
@@ -66,8 +78,8 @@ class StatTable:
     def digest(self, directory: str, name: str, stamp: bytes) -> bytes | None:
         """The raw digest of a file, if it is known and still has this stamp."""
         known = self._fresh.get(directory, {}).get(name)
-        if known is None and directory in self.folders:
-            known = self.folders[directory].known.get(name)
+        if known is None and (record := self.folders.get(directory)) is not None:
+            known = record.known.get(name)
         return known[1] if known is not None and known[0] == stamp else None
 
     def remember(self, path: str, stamp: bytes, digest: bytes, xattrs: Xattrs, *, read_at: int) -> None:
@@ -113,7 +125,7 @@ class StatTable:
         """Whether there is something to save."""
         return self._grown or bool(self._outdated)
 
-    def save(self, listed: Mapping[str, Container[str]]) -> None:
+    def save(self, listed: Listed) -> None:
         """
         Write everything that may be trusted, atomically; a no-op when nothing changed, never an error.
 
@@ -130,7 +142,7 @@ class StatTable:
         temporary = f"{self.path}.{os.getpid()}.tmp"
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            write_table(temporary, self.folders, self.xattrs)
+            write_table(temporary, self.folders, self.xattrs, self.spool)
             os.replace(temporary, self.path)
         except (OSError, StoreProblem):  # a cache that cannot be written costs time only
             with contextlib.suppress(OSError):
@@ -163,21 +175,26 @@ class StatTable:
         keep, group = self.spool.keep, group_digest(names, stamps, digests)
         return FolderRecord(keep(names), keep(stamps), keep(digests), group)
 
-    def _drop_missing(self, listed: Mapping[str, Container[str]]) -> None:
-        for directory in list(self.folders):
-            below = directory
-            while below:
-                parent, _, name = below.rpartition("/")
-                if parent in listed and name not in listed[parent]:
-                    del self.folders[directory]
-                    break
-                below = parent
+    def _drop_missing(self, listed: Listed) -> None:
+        # What was read is there; of everything else the directories above may tell that it is gone.
+        gone = [path for path in self.folders if path not in listed and _is_gone(path, listed)]
+        for directory in gone:
+            self.folders.discard(directory)
         for path in list(self.xattrs):
             directory, _, name = path.rpartition("/")
             if directory not in self.folders or name not in self.folders[directory].known:
                 del self.xattrs[path]
-        for record in self.folders.values():
-            record.forget()
+
+
+def _is_gone(directory: str, listed: Listed) -> bool:
+    """Whether a directory that was read lacks this one, or one above it."""
+    while directory:
+        parent, _, name = directory.rpartition("/")
+        names = listed.get(parent)
+        if names is not None and name not in names:
+            return True
+        directory = parent
+    return False
 
 
 def _youngest(stamps: bytes) -> int:
@@ -204,5 +221,5 @@ class StatCache:
         try:
             folders, xattrs = read_table(path, spool)
         except (OSError, StoreProblem, ValueError, struct.error, KeyError, TypeError, IndexError):
-            folders, xattrs = {}, {}
+            folders, xattrs = FolderRecords(spool), {}
         return StatTable(path, folders, xattrs, spool)

@@ -8,27 +8,22 @@ tools that unpack each layer by itself would otherwise make them anew with anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from oci_image.layer.entry import Entry, Kind
-from oci_image.layer.pathsafe import MAX_COMPONENT, MAX_PATH, shown
-from oci_image.layer.whiteouts import opaque_mark_in
+from oci_image.layer.whiteouts import PREFIX, opaque_mark_in
 from oci_image.layer.write import LayerWriter
 
 from ..earlier import Earlier
 from ..errors import BuildError
 from .groups import write_group
 from .items import Contents, Group
-from .planned import Grouped, Planned
+from .names import LONGEST_OF_GROUP, SURELY_SHORT, check_name, has_marks
+from .planned import Branched, Grouped, Planned
 
 _MOST_LINKS = 40
 _SET_GROUP_ID = 0o2000
-_WHITEOUT = ".wh."
-_MARK = _WHITEOUT.encode()
-_SURELY_SHORT = MAX_COMPONENT // 4
-"""Characters of a path that has no part of too many bytes."""
-_LONGEST_OF_GROUP = (MAX_PATH - MAX_COMPONENT) // 4 - 1
 
 
 class Below(Protocol):
@@ -56,7 +51,8 @@ class Draft:
         self._planned: dict[str, Planned] = {}
         # The groups, each behind the entry that they follow.
         self._grouped: dict[str, Grouped] = {}
-        self._style: Callable[[Entry], Entry] | None = None
+        # The branches, each behind the directory that it is below.
+        self._branches: dict[str, Branched] = {}
         # The group that was searched last: its directory, and all names in it between zero bytes.
         self._searched: tuple[str | None, bytes] = (None, b"")
         self._removed: set[str] = set()
@@ -67,7 +63,7 @@ class Draft:
 
     def look(self, path: str) -> Entry | None:
         """What is at a path, in the draft or below; links are not followed. "" is always a directory."""
-        if self._grouped:
+        if self._grouped or self._branches:
             self._reveal(path)
         planned = self._planned.get(path)
         if planned is not None:
@@ -139,7 +135,7 @@ class Draft:
                 continue
             found = self.look(here)
             if found is None:
-                self._check_name(part, here)
+                check_name(part, here)
                 self._planned[here] = Planned(self._made(here, owned=owned))
                 self._new.add(here)
             elif found.kind is not Kind.DIRECTORY:
@@ -172,12 +168,12 @@ class Draft:
         parent, _, name = path.rpartition("/")
         if parent not in self._settled:
             self.make_directories(parent)
-        if len(path) > _SURELY_SHORT or name.startswith(_WHITEOUT):
-            self._check_name(name, path)
+        if len(path) > SURELY_SHORT or name.startswith(PREFIX):
+            check_name(name, path)
         if entry.kind is Kind.DIRECTORY:
             self._put_directory(entry)
             return
-        if self._grouped:
+        if self._grouped or self._branches:
             self._reveal(path)
         old = self._planned.get(path)
         if old is not None or path in self._settled:
@@ -194,25 +190,42 @@ class Draft:
 
         It is when the directory was just made, and no name has a meaning of its own in layers.
         """
-        if directory not in self._new or directory in self._grouped:
+        if not self.is_bare(directory):
             return False
-        if next(reversed(self._planned)) != directory:
-            return False  # there may be something in it, and the order would be another one
-        if len(directory) > _LONGEST_OF_GROUP:
+        if len(directory) > LONGEST_OF_GROUP:
             return False  # names in it may be too long
-        names = group.part.names.read()
-        if names.startswith(_MARK) or b"\0" + _MARK in names:
+        if has_marks(group.part):
             return False
-        # There may be very many groups: they share what is equal.
-        path = self._planned[directory].entry.path
-        if self._style is None or style != self._style:
-            self._style = style
-        self._grouped[path] = Grouped(path, group, self._style)
+        self._grouped[directory] = Grouped(directory, group, style)
+        return True
+
+    def is_bare(self, directory: str) -> bool:
+        """Whether a directory was just made, so that there is nothing in it, and nothing behind it."""
+        return (
+            directory in self._new
+            and next(reversed(self._planned)) == directory
+            and directory not in self._grouped
+            and directory not in self._branches
+        )
+
+    def put_branch(self, branched: Branched) -> bool:
+        """
+        Put everything below a directory; whether that was possible.
+
+        It is under the conditions of `put_group`.
+        """
+        directory = branched.directory
+        if not self.is_bare(directory) or self._removed:
+            return False
+        most = LONGEST_OF_GROUP - len(branched.target) - 1
+        if any(len(part.name) > most or has_marks(part) for part in branched.branch.parts):
+            return False
+        self._branches[directory] = branched
         return True
 
     def planned(self, path: str) -> Entry | None:
         """What the draft itself has at a path."""
-        if self._grouped:
+        if self._grouped or self._branches:
             self._reveal(path)
         planned = self._planned.get(path)
         return None if planned is None else planned.entry
@@ -221,20 +234,34 @@ class Draft:
         self, writer: LayerWriter, checkpoint: Callable[[], None], earlier: Earlier | None = None
     ) -> None:
         """Write everything, calling `checkpoint` now and then; what an earlier layer has is not read."""
-        for count, (entry, contents, key) in enumerate(self._planned.values()):
-            if contents is None:
-                writer.add(entry)
+        for count, one in enumerate(self._each()):
+            if isinstance(one, Grouped):
+                write_group(writer, one.directory, one.group, one.style, earlier)
+            elif one.contents is None:
+                writer.add(one.entry)
             else:
-                contents.write(writer, entry, key)
+                one.contents.write(writer, one.entry, one.key)
             if not count % 64:
                 checkpoint()
-            grouped = self._grouped.get(entry.path)
-            if grouped is not None:
-                write_group(writer, grouped.directory, grouped.group, grouped.style, earlier)
+
+    def _each(self) -> Iterator[Planned | Grouped]:
+        """Everything in the order in which it is written."""
+        for path, planned in self._planned.items():
+            yield planned
+            if path in self._grouped:
+                yield self._grouped[path]
+            if path in self._branches:
+                yield from self._branches[path].each()
 
     def _reveal(self, path: str) -> None:
         """Let a path that is asked about not be hidden in a group."""
         directory, _, name = path.rpartition("/")
+        above = directory if self._branches else ""
+        while above:
+            if above in self._branches:
+                self._unfold()
+                break
+            above = above.rpartition("/")[0]
         grouped = self._grouped.get(directory)
         if grouped is None:
             return
@@ -242,6 +269,24 @@ class Draft:
             self._searched = directory, b"\0%s\0" % grouped.group.part.names.read()
         if b"\0%s\0" % name.encode("utf-8", "surrogateescape") in self._searched[1]:
             self._scatter()
+
+    def _unfold(self) -> None:
+        """Make branches into single directories, what is odd in them, and groups."""
+        branches, self._branches = self._branches, {}
+        planned, self._planned = self._planned, {}
+        for path, plan in planned.items():
+            self._planned[path] = plan
+            for one in branches[path].each() if path in branches else ():
+                if isinstance(one, Grouped):
+                    self._grouped[one.directory] = one
+                    continue
+                entry = one.entry
+                self._planned[entry.path] = one
+                if entry.kind is Kind.DIRECTORY:
+                    self._settled.add(entry.path)
+                    self._new.add(entry.path)
+                elif entry.kind is Kind.HARDLINK:
+                    self._links.setdefault(entry.link, []).append(entry.path)
 
     def _scatter(self) -> None:
         """Make groups into single files, in the order in which they would be written."""
@@ -269,6 +314,8 @@ class Draft:
 
     def _give_way(self, path: str) -> None:
         """Remove what the draft has at and below a path; links to it keep its content."""
+        if self._branches:
+            self._unfold()
         if self._grouped:
             self._scatter()
         below = f"{path}/"
@@ -293,14 +340,3 @@ class Draft:
             link = self._planned.pop(other)
             self._planned[other] = link._replace(entry=link.entry._replace(link=first))
         self._links[first] = others
-
-    def _check_name(self, name: str, path: str) -> None:
-        if name.startswith(_WHITEOUT):
-            raise BuildError(
-                f"/{path}: a layer cannot hold a name that starts with {_WHITEOUT!r}, it would remove a file",
-                hint="rename it, or leave it out with .dockerignore or --exclude",
-            )
-        for text, most in ((name, MAX_COMPONENT), (path, MAX_PATH)):
-            if len(text) > most // 4 and len(text.encode("utf-8", "surrogateescape")) > most:
-                what = "a path" if most == MAX_PATH else "a part of a path"
-                raise BuildError(f"/{shown(path)}: {what} cannot have more than {most} bytes")

@@ -35,6 +35,7 @@ from .draft import Draft
 from .items import Group, Item, Member, context_items, fetched_item, inline_item
 from .layers import write_copied, write_layer
 from .owners import Owner, find_owner, is_numeric
+from .planned import Branched
 from .selections import selection_digest
 from .stepfiles import StepFiles, tree_of
 
@@ -229,15 +230,34 @@ class _Copying:
                 self.draft.put(self._styled(entry._replace(path=target)), contents, key)
 
     def _add_directory(self, item: Item, target: str) -> None:
+        branch, number = item.branch, 0
+        if branch is None:
+            for member in item.members:
+                self._add_some(member, target)
+            return
+        while number < len(branch.parts):
+            part = branch.parts[number]
+            members = branch.members(part)
+            self._add_some(next(members), target)
+            directory = f"{target}/{part.name}" if target and part.name else target or part.name
+            if self.draft.is_bare(directory):
+                below = branch.below(number)
+                if self.draft.put_branch(Branched(directory, target, below, self._styled)):
+                    number += len(below.parts)
+                    continue
+            for member in members:
+                self._add_some(member, target)
+            number += 1
+
+    def _add_some(self, member: Member | Group, target: str) -> None:
         prefix = f"{target}/" if target else ""
-        for member in item.members:
-            if not isinstance(member, Group):
-                self._add_member(member, target, prefix)
-                continue
-            directory = prefix + member.directory if member.directory else target
-            if not self.draft.put_group(directory, member, self._styled):
-                for single in member.members():
-                    self._add_member(single, target, prefix)
+        if not isinstance(member, Group):
+            self._add_member(member, target, prefix)
+            return
+        directory = prefix + member.directory if member.directory else target
+        if not self.draft.put_group(directory, member, self._styled):
+            for single in member.members():
+                self._add_member(single, target, prefix)
 
     def _add_member(self, member: Member, target: str, prefix: str) -> None:
         entry, contents, key = member

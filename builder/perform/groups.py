@@ -19,7 +19,7 @@ from oci_image.layer.rows import FileRow
 from oci_image.layer.runs import find_run, make_run
 from oci_image.layer.write import BUFFER, LayerWriter
 
-from ..contexts import selection
+from ..contexts import parts
 from ..contexts.folderrecord import DIGEST_SIZE, STAMP
 from ..earlier import Earlier
 from .items import ContextContents, Group
@@ -127,6 +127,6 @@ def _rows(stamps: bytes, epoch: int, style: Callable[[Entry], Entry]) -> list[Fi
 def _write_large(writer: LayerWriter, directory: str, group: Group, one: _Some) -> None:
     name, row = one.names[0].decode("utf-8", "surrogateescape"), one.rows[0]
     path = f"{group.part.path}/{name}" if group.part.path else name
-    key = selection.Entry(path, name, selection.FILE, row.mode, row.size, stamp=one.stamps)
+    key = parts.Entry(path, name, parts.FILE, row.mode, row.size, stamp=one.stamps)
     entry = Entry(f"{directory}/{name}" if directory else name, Kind.FILE, *row)
     ContextContents(group.files).write(writer, entry, key)

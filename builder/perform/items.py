@@ -17,17 +17,18 @@ from oci_image.layer.entry import Entry, Kind
 from oci_image.layer.write import LayerWriter
 from oci_image.store.base import BlobStore
 
-from ..contexts import selection
 from ..contexts.context import BuildContext, ContextFiles
+from ..contexts.parts import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SYMLINK, Part, Parts
+from ..contexts.parts import Entry as ContextEntry
 from ..ops import ContextSource, CopyFiles, FetchedSource, InlineSource
 
 _KINDS = {
-    selection.FILE: Kind.FILE,
-    selection.DIRECTORY: Kind.DIRECTORY,
-    selection.SYMLINK: Kind.SYMLINK,
-    selection.FIFO: Kind.FIFO,
-    selection.CHARACTER: Kind.CHARACTER,
-    selection.BLOCK: Kind.BLOCK,
+    FILE: Kind.FILE,
+    DIRECTORY: Kind.DIRECTORY,
+    SYMLINK: Kind.SYMLINK,
+    FIFO: Kind.FIFO,
+    CHARACTER: Kind.CHARACTER,
+    BLOCK: Kind.BLOCK,
 }
 
 
@@ -60,7 +61,7 @@ class Group(NamedTuple):
 
     directory: str
     """Its name in the item, "" for the item itself."""
-    part: selection.Part
+    part: Part
     epoch: int
     files: ContextFiles
 
@@ -70,12 +71,53 @@ class Group(NamedTuple):
         return (_context_member(entry, self.epoch, contents) for entry in self.part.file_entries())
 
 
+class Branch(NamedTuple):
+    """
+    A directory of an item from a build context with everything below it, made when it is asked for.
+
+    There may be very many directories.
+    """
+
+    parts: Parts
+    """The first one is of the directory itself."""
+    epoch: int
+    files: ContextFiles
+
+    def whole(self) -> Iterator[Member | Group]:
+        """The directory, and what is in it and below."""
+        return (member for part in self.parts for member in self.members(part))
+
+    def members(self, part: Part) -> Iterator[Member | Group]:
+        """The members of one part, the directory itself first."""
+        contents = ContextContents(self.files)
+        if part.top is None or part.odd or not part.count:
+            yield from (_context_member(entry, self.epoch, contents) for entry in part.entries())
+            return
+        yield _context_member(part.top, self.epoch, contents)
+        yield Group(part.name, part, self.epoch, self.files)
+        yield from (_context_member(entry, self.epoch, contents) for entry in part.others)
+
+    def below(self, number: int) -> Branch:
+        """The branch of the directory whose part has the number."""
+        name, last = self.parts[number].name, len(self.parts)
+        if name:
+            prefix = f"{name}/"
+            below = enumerate(self.parts.behind(number), number + 1)
+            last = next((other for other, part in below if not part.name.startswith(prefix)), last)
+        return self._replace(parts=self.parts.some(number, last))
+
+
 class Item(NamedTuple):
-    """One thing to copy: its name, whether it is a directory, and its members, itself first."""
+    """
+    One thing to copy: its name, whether it is a directory, and its members, itself first.
+
+    A directory from a build context has a `branch` of the same members, too.
+    """
 
     name: str
     is_directory: bool
     members: Iterable[Member | Group]
+    branch: Branch | None = None
 
     def each(self) -> Iterator[Member]:
         """The members one by one."""
@@ -99,7 +141,7 @@ class InlineContents:
 
 
 class ContextContents:
-    """The key is what was selected; fails when the file is not what it was at the selection."""
+    """The key is what was selected; fails when the file is not what it was at the parts."""
 
     def __init__(self, files: ContextFiles) -> None:
         self._files = files
@@ -145,25 +187,13 @@ def context_items(
     """
     chosen = context.select(source.pattern, exclude=op.exclude, parents=op.parents)
     for selected in chosen.sources:
-        yield Item(selected.name, selected.is_dir, _context_members(selected, op.epoch, files))
+        branch = Branch(selected.parts, op.epoch, files)
+        yield Item(selected.name, selected.is_dir, branch.whole(), branch if selected.is_dir else None)
 
 
-def _context_members(
-    selected: selection.Selected, epoch: int, files: ContextFiles
-) -> Iterator[Member | Group]:
-    contents = ContextContents(files)
-    for part in selected.parts:
-        if part.top is None or part.odd or not part.count:
-            yield from (_context_member(entry, epoch, contents) for entry in part.entries())
-            continue
-        yield _context_member(part.top, epoch, contents)
-        yield Group(part.name, part, epoch, files)
-        yield from (_context_member(entry, epoch, contents) for entry in part.others)
-
-
-def _context_member(selected: selection.Entry, epoch: int, contents: ContextContents) -> Member:
+def _context_member(selected: ContextEntry, epoch: int, contents: ContextContents) -> Member:
     _, name, kind, mode, size, link, xattrs, rdev, _, same_as = selected
-    if kind == selection.FILE:
+    if kind == FILE:
         if same_as is not None:
             return Member(Entry(name, Kind.HARDLINK, mode, 0, 0, epoch, 0, same_as, xattrs))
         return Member(Entry(name, Kind.FILE, mode, 0, 0, epoch, size, "", xattrs), contents, selected)

@@ -1,13 +1,13 @@
-"""What a draft holds for a path, or for all files of a directory."""
+"""What a draft holds for a path, for all files of a directory, or for everything below one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from oci_image.layer.entry import Entry
+from oci_image.layer.entry import Entry, Kind
 
-from .items import Contents, Group
+from .items import Branch, Contents, Group
 
 
 class Planned(NamedTuple):
@@ -31,3 +31,30 @@ class Grouped(NamedTuple):
         for entry, contents, key in self.group.members():
             path = prefix + entry.path.rpartition("/")[2]
             yield Planned(self.style(entry._replace(path=path)), contents, key)
+
+
+class Branched(NamedTuple):
+    """
+    Everything that the draft has below a directory, while nothing is asked about any of it.
+
+    `target` is where the item goes that the branch is of, `directory` where the branch itself goes.
+    """
+
+    directory: str
+    target: str
+    branch: Branch
+    style: Callable[[Entry], Entry]
+
+    def each(self) -> Iterator[Planned | Grouped]:
+        """The same in order, each group behind the directory that it is in."""
+        prefix = f"{self.target}/" if self.target else ""
+        members = self.branch.whole()
+        next(members)  # the directory itself
+        for member in members:
+            if isinstance(member, Group):
+                directory = prefix + member.directory if member.directory else self.target
+                yield Grouped(directory, member, self.style)
+                continue
+            entry, contents, key = member
+            link = prefix + entry.link if entry.kind is Kind.HARDLINK else entry.link
+            yield Planned(self.style(entry._replace(path=prefix + entry.path, link=link)), contents, key)

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ..kept import KeptMap
 from ..spool import Column, Spool
 from .entry import Entry, Kind
 from .index import LayerIndex, head_of, little
@@ -43,7 +44,10 @@ class IndexRows:
         spool = spool or Spool(os.curdir, most=1 << 62)
         self.count = 0
         self._rare: dict[int, tuple[int, int, tuple[tuple[str, bytes], ...]]] = {}
-        self._directories = {""}
+        # There may be very many directories, too; the latest two that came up are still in memory.
+        self._directories = KeptMap(spool)
+        self._directories[""] = b""
+        self._at_hand = ("", "")
         self._singles: set[str] = set()
         self._plain = True
         # What was added last is still in memory.
@@ -58,11 +62,12 @@ class IndexRows:
         """Take the next entry, whose content starts at the offset."""
         path, kind, mode, uid, gid, mtime, size, link, xattrs, major, minor = entry
         if self._plain:
-            known = path in self._directories or path in self._singles
+            known = path in self._singles or path in self._directories
             parent = path.rpartition("/")[0]
-            self._plain = not known and parent in self._directories and PREFIX not in path
+            self._plain = not known and self._has(parent) and PREFIX not in path
             if kind is Kind.DIRECTORY:
-                self._directories.add(path)
+                self._directories[path] = b""
+                self._at_hand = parent, path
             else:
                 self._singles.add(path)
                 self._plain = self._plain and kind in (Kind.FILE, Kind.SYMLINK)
@@ -88,7 +93,7 @@ class IndexRows:
             return
         prefix = f"{directory}/".encode("utf-8", "surrogateescape") if directory else b""
         joined = prefix + (b"\0" + prefix).join(names)
-        if directory not in self._directories or _MARK in joined:
+        if _MARK in joined or not self._has(directory):
             self._plain = False
         count = len(names)
         self._paths.append(joined)
@@ -97,6 +102,15 @@ class IndexRows:
         for column, values in zip(self._numbers, (*zip(*rows, strict=True), offsets), strict=True):
             column.extend(values)
         self._took(count)
+
+    def _has(self, directory: str) -> bool:
+        """Whether a directory came already."""
+        if directory in self._at_hand:
+            return True
+        found = directory in self._directories
+        if found:
+            self._at_hand = directory, self._at_hand[1]
+        return found
 
     def _took(self, count: int) -> None:
         self.count += count

@@ -568,11 +568,11 @@ _FILES = st.tuples(st.sampled_from(_FOLDERS), st.sampled_from(["a", "b", "sub", 
     st.booleans(),
 )
 def test_files_that_are_copied_as_groups_make_the_same_layer(tmp_path_factory, files, sources, links):
-    """Directories are written as wholes where nothing gets in their way, which no layer may show."""
+    """Directories and all below them are wholes while nothing gets in their way, which no layer may show."""
     import stand_ins
 
     layers = []
-    for whole in (True, False):
+    for single in ((), ("put_branch",), ("put_branch", "put_group")):
         bench = stand_ins.Bench(tmp_path_factory.mktemp("bench"))
         made = []
         for folder in _FOLDERS:
@@ -587,12 +587,12 @@ def test_files_that_are_copied_as_groups_make_the_same_layer(tmp_path_factory, f
                 path.write_text(f"{folder} {name}")
             made.append(path)
         with pytest.MonkeyPatch.context() as patch:
-            if not whole:
-                patch.setattr("builder.perform.draft.Draft.put_group", lambda *_: False)
+            for method in single:
+                patch.setattr(f"builder.perform.draft.Draft.{method}", lambda *_: False)
             try:
                 layers.append(bench.copy(SCRATCH, tuple(sources), "/dest/").layers[-1].diff_id)
             except (BuildError, MissingSource) as problem:
                 layers.append(type(problem))
         bench.close()
 
-    assert layers[0] == layers[1]
+    assert layers[0] == layers[1] == layers[2]
