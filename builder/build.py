@@ -25,7 +25,7 @@ from .host import Host
 from .loop import needs_loop
 from .lowering.devices import Devices
 from .named import NamedDirectory, read_named
-from .ops import Exec
+from .ops import BaseImage, Exec, Scratch
 from .plan import plan
 from .request import BuildRequest, BuildResult, ImageSet
 from .sources.fetching import Fetcher
@@ -190,7 +190,8 @@ async def _run(graph: BuildGraph, supplies: Supplies) -> Results:
     if any(isinstance(step.op, Exec) for step in graph.steps()):
         supplies.host.sandbox()  # its helper process starts while the rest is loaded
         from .perform import execute  # noqa: F401
-    from .perform import files  # noqa: F401
+    if not all(isinstance(step.op, Exec | BaseImage | Scratch) for step in graph.steps()):
+        from .perform import files  # noqa: F401
     from .runner import run
 
     try:

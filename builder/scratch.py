@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import threading
 import weakref
 from contextlib import suppress
@@ -71,7 +70,7 @@ class Scratch:
         os.makedirs(self._parent, exist_ok=True)
         _remove_leftovers(self._parent)
         while True:
-            path = os.path.join(self._parent, _PREFIX + secrets.token_hex(6))
+            path = os.path.join(self._parent, _PREFIX + os.urandom(6).hex())
             os.mkdir(path, 0o700)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             # Between mkdir and here another process may have taken it for a leftover.

@@ -7,7 +7,6 @@ Read fresh where they change, cached where they cannot.
 import binascii
 import functools
 import os
-import platform
 from contextlib import suppress
 
 from . import capabilities, cgroups, network, plan, seccomp, text
@@ -95,7 +94,7 @@ def _filter(spec: SandboxSpec, bounding: int) -> str:
     """Return the seccomp filter, or "" when none is wanted; never silently none."""
     if spec.privileged or not spec.seccomp:
         return ""
-    machine = platform.machine()
+    machine = os.uname().machine
     if not seccomp.supported(machine):
         raise NotPermitted(f"there is no seccomp profile for {machine}", "switch seccomp off")
     return _encoded_filter(machine, capabilities.mask_of(spec.capabilities) & bounding)

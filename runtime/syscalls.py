@@ -9,7 +9,6 @@ changed between a check and a mount(2), and a descriptor cannot. See open_tree(2
 import ctypes
 import errno
 import os
-import platform
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -23,7 +22,7 @@ _NUMBERS = {
     "x86_64": {"pivot_root": 155, "capset": 126, "seccomp": 317, "keyctl": 250, "setns": 308, "unshare": 272},
     "aarch64": {"pivot_root": 41, "capset": 91, "seccomp": 277, "keyctl": 219, "setns": 268, "unshare": 97},
 }
-_ARCH = _NUMBERS.get(platform.machine(), {})
+_ARCH = _NUMBERS.get(os.uname().machine, {})
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
 
@@ -82,7 +81,7 @@ def _syscall(name: str, number: int, *arguments: object) -> int:
 
 def _old(name: str) -> int:
     if name not in _ARCH:
-        raise OSError(errno.ENOSYS, f"not known for {platform.machine()}", name)
+        raise OSError(errno.ENOSYS, f"not known for {os.uname().machine}", name)
     return _ARCH[name]
 
 

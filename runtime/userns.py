@@ -9,7 +9,6 @@ outside, forwards signals and passes the exit status on. See user_namespaces(7),
 import errno
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import sys
@@ -44,8 +43,10 @@ def reenter(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
     `env` is the environment of the second execution, to which `MARK` is added. Only for a process with a
     single thread. Raise `NotPermitted` when user namespaces are not allowed here.
     """
+    from shutil import which
+
     ranges = subordinate_ranges(os.geteuid())
-    if ranges is not None and shutil.which("newuidmap") and shutil.which("newgidmap"):
+    if ranges is not None and which("newuidmap") and which("newgidmap"):
         with suppress(_MapsRefused):
             _follow(_enter(argv, env, ranges))
     try:

@@ -15,7 +15,6 @@ import os
 import sqlite3
 import threading
 import time
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -214,7 +213,9 @@ def _readable(path: str) -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         connection.execute(_SCHEMA)
         return connection
-    address = f"file:{urllib.parse.quote(os.path.abspath(path))}?mode=ro&immutable=1"
+    from urllib.parse import quote
+
+    address = f"file:{quote(os.path.abspath(path))}?mode=ro&immutable=1"
     connection = sqlite3.connect(address, uri=True, check_same_thread=False)
     try:
         is_ours = _format(connection) == _FORMAT

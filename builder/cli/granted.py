@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import ipaddress
 import os
 import re
 import stat
@@ -277,8 +276,10 @@ def _host(text: str) -> list[str]:
         raise ValueError(text)
     if addresses == "host-gateway":
         return [f"{name}:{addresses}"]
+    from ipaddress import ip_address
+
     return [
-        f"{name}:{ipaddress.ip_address(address.removeprefix('[').removesuffix(']'))}"
+        f"{name}:{ip_address(address.removeprefix('[').removesuffix(']'))}"
         for address in addresses.split(",")
     ]
 

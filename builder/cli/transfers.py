@@ -11,7 +11,6 @@ from oci_image.descriptor import Descriptor
 from oci_image.digest import Digest
 from oci_image.errors import ImageError
 from oci_image.image import Image, Layer
-from oci_image.layer.encoders import Encoder, parse_encoder
 from oci_image.platform import Platform
 from oci_image.reference import Reference
 
@@ -21,6 +20,7 @@ from ..local import LocalStore
 from .settings import VERSION, Settings
 
 if TYPE_CHECKING:
+    from oci_image.layer.encoders import Encoder
     from registry.client.credentials import CredentialStore
     from registry.client.progress import BlobProgress
     from registry.client.session import TransportOptions
@@ -142,6 +142,8 @@ def read_encoder(text: str) -> Encoder:
     Raises:
         InvalidOption: there is none of this name.
     """
+    from oci_image.layer.encoders import parse_encoder
+
     try:
         return parse_encoder(text)
     except ImageError as problem:

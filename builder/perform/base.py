@@ -23,6 +23,8 @@ from ..request import Bounds
 from ..snapshots import Snapshot
 
 if TYPE_CHECKING:
+    from runtime.mounts import Mount
+
     from ..contexts.context import BuildContext
     from ..ssh import AgentSource
 
@@ -59,6 +61,15 @@ class Supplies:
     mounts: MountSource | None = None
     said: set[str] = field(default_factory=set)
     expected: set[Step] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Mounted:
+    """What a RUN gets: mounts in their order, and variables and groups that come with them."""
+
+    mounts: list[Mount] = field(default_factory=list)
+    env: list[str] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
 
 
 class Stopped(Exception):

@@ -17,7 +17,6 @@ from dataclasses import replace
 from oci_image.image import Layer
 from oci_image.platform import local_platform
 from runtime.control import ExitStatus
-from runtime.emulation import missing_part
 from runtime.errors import ProgramNotFound, SandboxError
 from runtime.network import choose_network
 from runtime.spec import Limits, NetworkMode, SandboxSpec, Ulimit
@@ -30,9 +29,7 @@ from ..request import Bounds
 from ..rootfs.base import RootfsDriver, Workspace
 from ..scratch import Scratch
 from ..snapshots import Snapshot
-from .base import Supplies, identities, in_thread, perform
-from .mounts import Mounted, mounted
-from .selections import selection_digest
+from .base import Mounted, Supplies, identities, in_thread, perform
 from .stepfiles import tree_of
 
 _TAIL_BYTES = 16 << 10
@@ -71,6 +68,8 @@ async def _(op: Exec, inputs: Sequence[Snapshot], supplies: Supplies) -> tuple[s
     A whole filesystem is not read for it: its ChainID says the same, though of more than its content.
     """
     parts = [inputs[0].chain]
+    if len(inputs) > 1:
+        from .selections import selection_digest
     for number, snapshot in enumerate(inputs[1:], 1):
         sources = [mount.source for mount in op.mounts if mount.type == "bind" and mount.input == number]
         if any(not source.strip("/") for source in sources):
@@ -87,7 +86,7 @@ async def _run(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Suppl
     try:
         async with (
             _workspace(host.rootfs(), inputs[0]) as workspace,
-            mounted(op, inputs, supplies, scratch) as given,
+            _mounted(op, inputs, supplies, scratch) as given,
         ):
             started = time.time() - _CLOCK_STEP
             tail = _Tail()
@@ -107,6 +106,19 @@ async def _run(op: Exec, inputs: Sequence[Snapshot], step: Step, supplies: Suppl
     finally:
         if op.mounts or op.files:
             await in_thread(scratch.close)
+
+
+@asynccontextmanager
+async def _mounted(
+    op: Exec, inputs: Sequence[Snapshot], supplies: Supplies, scratch: Scratch
+) -> AsyncIterator[Mounted]:
+    if not (op.mounts or op.files or op.devices):
+        yield Mounted()
+        return
+    from .mounts import mounted
+
+    async with mounted(op, inputs, supplies, scratch) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -193,6 +205,8 @@ def _is_foreign(op: Exec) -> bool:
 
 def _unrunnable(step: Step, op: Exec) -> BuildError:
     """The error of a command for another processor whose program could not be started."""
+    from runtime.emulation import missing_part
+
     architecture = op.platform.architecture
     return BuildError(
         f"{step.origin.name}: programs for {op.platform} do not run on this {local_platform()} machine: "

@@ -14,7 +14,7 @@ import posixpath
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from oci_image.digest import Digest
 from oci_image.layer.apply import apply_layer, remove_tree
@@ -32,7 +32,7 @@ from ..ops import ContextSource, CopyFiles, Exec, ExecMount, Scratch
 from ..scratch import Scratch as ScratchDirectory
 from ..snapshots import Snapshot
 from .agents import forwarded
-from .base import Supplies, checkpoint, in_thread
+from .base import Mounted, Supplies, checkpoint, in_thread
 from .draft import Draft
 from .files import copy_files
 from .stepfiles import StepFiles
@@ -40,15 +40,6 @@ from .stepfiles import StepFiles
 _SECRET_MODE = 0o400
 _AGENT_MODE = 0o600
 _MOST_PRIVATE = 64
-
-
-@dataclass(slots=True)
-class Mounted:
-    """What a RUN gets: mounts in their order, and variables and groups that come with them."""
-
-    mounts: list[Mount] = field(default_factory=list)
-    env: list[str] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from oci_image.store.base import BlobStore
 from ..host import LayerSource
 from ..scratch import Scratch
 from .base import RootfsDriver
-from .copying import CopyingDriver
 from .overlay import OverlayDriver
 
 _REFUSED = frozenset(("overlay", "aufs", "nfs", "nfs4", "9p", "vfat", "exfat", "fuse.sshfs", "ecryptfs"))
@@ -20,8 +19,11 @@ def open_driver(
     blobs: BlobStore, layers: LayerSource, scratch: Scratch, state: str, *, user_namespace: bool
 ) -> RootfsDriver:
     """The driver for a state directory; reads nothing but the list of mounts."""
-    kind = CopyingDriver if filesystem_of(state, _mounts()) in _REFUSED else OverlayDriver
-    return kind(blobs, layers, scratch, state, user_namespace=user_namespace)
+    if filesystem_of(state, _mounts()) in _REFUSED:
+        from .copying import CopyingDriver
+
+        return CopyingDriver(blobs, layers, scratch, state, user_namespace=user_namespace)
+    return OverlayDriver(blobs, layers, scratch, state, user_namespace=user_namespace)
 
 
 def filesystem_of(path: str, mounts: str) -> str:

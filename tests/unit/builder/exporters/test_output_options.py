@@ -91,7 +91,7 @@ def test_defaults():
         ("type=oci,dest=x,annotation[nonsense/].a=b", "invalid platform"),
         ("type=image,push=yes", "push=yes: expected true or false"),
         ("type=image,compression=lz4", "unknown compression 'lz4'"),
-        ("type=image,compression-level=10", "invalid compression level '10'"),
+        ("type=image,compression-level=13", "invalid compression level '13'"),
         ("type=image,name=Bad Name", "name=Bad Name"),
         (f"type=image,name=a@sha256:{'0' * 64}", "a name with a digest cannot be given"),
         ('type=image,"name=a', "--output"),
