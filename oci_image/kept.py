@@ -15,11 +15,12 @@ from .spool import Column, Spool
 _KEY = "surrogatepass"
 _FREE, _GONE = -1, -2
 _SMALLEST = 64
+_NEAR = 4096
 
 
 class KeptList:
     """
-    Bytes by number, in the order in which they came; used by one thread.
+    Bytes by number, in the order in which they came; used by one thread, or only read.
 
     Args:
         spool: where they are put aside.
@@ -28,6 +29,8 @@ class KeptList:
     def __init__(self, spool: Spool) -> None:
         self._column = Column(spool)
         self._ends = array("q", [0])
+        # What was read last: whoever asks for one item often asks for the next one then.
+        self._near = (0, b"")
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -38,8 +41,12 @@ class KeptList:
         self._ends.append(self._column.size)
 
     def __getitem__(self, number: int) -> bytes:
-        start = self._ends[number]
-        return self._column.read(start, self._ends[number + 1] - start)
+        start, end = self._ends[number], self._ends[number + 1]
+        first, near = self._near
+        if start < first or end > first + len(near):
+            near = self._column.read(start, max(end - start, _NEAR))
+            first, self._near = start, (start, near)
+        return near[start - first : end - first]
 
     def each(self, start: int, end: int) -> Iterator[bytes]:
         """

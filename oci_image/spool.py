@@ -120,19 +120,20 @@ class Spool:
 
     def read(self, offset: int, size: int) -> bytes:
         """
-        The bytes at an offset, taken by one call of `keep`.
+        The bytes at an offset, all of which were taken.
 
         Raises:
             StoreProblem: the file cannot be read.
         """
         with self._lock:
             start = offset - self._written
+            end = start + size
             if start >= 0:
                 with memoryview(self._tail) as view:
-                    return bytes(view[start : start + size])
-            file = self._file
+                    return bytes(view[start:end])
+            file, rest = self._file, bytes(self._tail[:end]) if end > 0 else b""
         assert file is not None  # noqa: S101 - something was written
-        return file.read(offset, size)
+        return file.read(offset, size - len(rest)) + rest if rest else file.read(offset, size)
 
     def _spill(self) -> None:
         try:
@@ -175,16 +176,17 @@ class Column:
 
     def read(self, start: int, size: int) -> bytes:
         """
-        A part of what was taken at once, by its place in the whole.
+        The bytes from a place in the whole on, or as many of them as there are in the same block.
 
         Raises:
-            StoreProblem: it cannot be read any more.
+            StoreProblem: they cannot be read any more.
         """
         number = bisect_right(self._starts, start) - 1
         start -= self._starts[number]
         if number == len(self._blocks):
             return bytes(self._last[start : start + size])
-        return self._blocks[number].part(start, size).read()
+        block = self._blocks[number]
+        return block.part(start, min(size, block.size - start)).read()
 
     def block_at(self, place: int) -> tuple[int, bytes]:
         """

@@ -245,11 +245,11 @@ class Finder:
 
     def _recognise(self, part: Part, folder: Folder) -> None:
         """Take the digests of a whole directory from the stat cache if nothing in it changed."""
-        record = self.table.folders.get(part.path)
-        if record is None or folder.linked or part.path in self._with_xattrs:
+        if folder.linked or part.path in self._with_xattrs:
             return
-        if record.is_of(folder.names, folder.stamps):
-            part.digests, part.group = record.digests, record.group
+        same = self.table.folders.same(part.path, folder.names, folder.stamps)
+        if same is not None:
+            part.digests, part.group = same
         else:
             self.table.outdated(part.path)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from oci_image.kept import KeptMap
 from oci_image.spool import Kept, Spool
@@ -19,6 +19,7 @@ from .folderrecord import STAMP, Xattrs, join_names, split_names
 
 _HEAD = struct.Struct("=4q")
 _MOST_AT_HAND = 32
+_NONE: dict[str, Any] = {}
 
 
 class Node(NamedTuple):
@@ -130,14 +131,15 @@ class Folders:
     ) -> Folder:
         """Keep a directory that was read, its files given with their stamps; see `Folder`."""
         files = sorted(stamps)
-        names = self._spool.keep(join_names(files))
+        joined = join_names(files)
+        kept = self._spool.keep(joined + b"".join(map(stamps.__getitem__, files)))
         folder = Folder(
             len(files),
-            names,
-            self._spool.keep(b"".join(map(stamps.__getitem__, files))),
+            kept.part(0, len(joined)),
+            kept.part(len(joined), kept.size - len(joined)),
             linked=linked,
-            directories=dict(sorted(directories.items())),
-            others=dict(sorted(others.items())),
+            directories=dict(sorted(directories.items())) if directories else _NONE,
+            others=dict(sorted(others.items())) if others else _NONE,
             xattrs=xattrs,
             hidden=hidden,
         )
@@ -170,17 +172,22 @@ class Folders:
     def _unpacked(self, packed: bytes) -> Folder:
         count, names, size, stamps = _HEAD.unpack_from(packed)
         rest = packed[_HEAD.size :]
-        linked, directories, others, xattrs, hidden = json.loads(rest) if rest else ({}, {}, {}, (), ())
-        return Folder(
+        folder = Folder(
             count,
             Kept(self._spool, names, size),
             Kept(self._spool, stamps, count * STAMP.size),
-            linked={name: (device, inode) for name, (device, inode) in linked.items()},
-            directories=directories,
-            others={name: Node(mode, rdev=rdev) for name, (mode, rdev) in others.items()},
-            xattrs=tuple((name, bytes.fromhex(value)) for name, value in xattrs),
-            hidden=hidden,
+            linked=_NONE,
+            directories=_NONE,
+            others=_NONE,
+            xattrs=(),
+            hidden=(),
         )
+        if rest:
+            linked, folder.directories, others, xattrs, folder.hidden = json.loads(rest)
+            folder.linked = {name: (device, inode) for name, (device, inode) in linked.items()}
+            folder.others = {name: Node(mode, rdev=rdev) for name, (mode, rdev) in others.items()}
+            folder.xattrs = tuple((name, bytes.fromhex(value)) for name, value in xattrs)
+        return folder
 
 
 def _packed(folder: Folder) -> bytes:

@@ -55,6 +55,13 @@ def group_digest(names: bytes, stamps: bytes, digests: bytes) -> bytes:
     return bytes.fromhex(Digest.of(b"".join(parts)).hex)
 
 
+def read_both(first: Kept, second: Kept) -> bytes:
+    """The bytes of both, at once where the second ones follow the first ones, as they mostly do."""
+    if first.pages is second.pages and first.offset + first.size == second.offset:
+        return Kept(first.pages, first.offset, first.size + second.size).read()
+    return first.read() + second.read()
+
+
 class FolderRecord:
     """What is known about files of one directory; `group` is the digest of all of them."""
 
@@ -73,7 +80,7 @@ class FolderRecord:
             return True
         sizes = (names.size, stamps.size)
         return sizes == (self.names.size, self.stamps.size) and (
-            self.stamps.read() == stamps.read() and self.names.read() == names.read()
+            read_both(self.names, self.stamps) == read_both(names, stamps)
         )
 
     @property
@@ -147,6 +154,27 @@ class FolderRecords(Mapping[str, FolderRecord]):
     def each(self) -> Iterator[tuple[str, FolderRecord]]:
         """All of them, each made for the caller; none may be set or discarded meanwhile."""
         return ((directory, self._unpacked(packed)) for directory, packed in self._packed.items())
+
+    def same(self, directory: str, names: Kept, stamps: Kept) -> tuple[Kept, bytes] | None:
+        """The digests of a directory with exactly these files and stamps, and the digest of all of them."""
+        packed = self._packed.get(directory)
+        if packed is None:
+            return None
+        in_names, in_stamps, in_digests, at_names, at_stamps, at_digests, size, count = _PLACES.unpack_from(
+            packed
+        )
+        if (size, count * STAMP.size) != (names.size, stamps.size):
+            return None
+        pages = self.pages
+        own = Kept(pages[in_names], at_names, size), Kept(pages[in_stamps], at_stamps, stamps.size)
+        if read_both(*own) != read_both(names, stamps):
+            return None
+        return Kept(pages[in_digests], at_digests, count * DIGEST_SIZE), packed[_PLACES.size :]
+
+    def sizes(self) -> Iterator[tuple[str, int, int]]:
+        """Of each record the size of all names, and how many there are."""
+        for directory, packed in self._packed.items():
+            yield directory, *_PLACES.unpack_from(packed)[-2:]
 
     def _unpacked(self, packed: bytes) -> FolderRecord:
         names, stamps, digests, at_names, at_stamps, at_digests, size, count = _PLACES.unpack_from(packed)
@@ -235,15 +263,15 @@ def write_table(path: str, records: FolderRecords, xattrs: dict[str, Xattrs], sp
 
 
 def _parts(records: FolderRecords, xattrs: dict[str, Xattrs], spool: Spool) -> Iterator[bytes]:
-    index = Column(spool)
+    index, dumps = Column(spool), json.encoder.encode_basestring_ascii
     index.append(_FOLDERS.encode())
-    for path, record in records.each():
+    for path, names, count in records.sizes():
         between = _BETWEEN if index.size > len(_FOLDERS) else ""
-        line = json.dumps([path, record.names.size, record.stamps.size // STAMP.size])
-        index.append(f"{between}{line}".encode())
+        index.append(f"{between}[{dumps(path)}, {names}, {count}]".encode())
     by_path = {path: [[n, value.hex()] for n, value in pairs] for path, pairs in xattrs.items()}
     index.append(f"{_XATTRS}{json.dumps(by_path)}}}".encode())
     yield _MAGIC + _HEADER.pack(index.size)
     yield from index.blocks()
     for _, record in records.each():
-        yield record.names.read() + record.stamps.read() + record.digests.read() + record.group
+        yield read_both(record.names, record.stamps)
+        yield record.digests.read() + record.group

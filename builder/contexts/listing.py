@@ -143,7 +143,7 @@ class Listing:
         half_hidden: list[str] = []
         prefix = f"{directory}/" if directory else ""
         ignored = self.matcher.is_ignored if self.matcher is not None else None
-        pack = STAMP.pack
+        pack, type_bits, regular, inode_bits = STAMP.pack, _TYPE_BITS, stat.S_IFREG, INODE_BITS
         with os.scandir(descriptor) as items:
             for item in items:
                 name = item.name
@@ -157,11 +157,11 @@ class Listing:
                 except FileNotFoundError:  # it went away while the directory was read
                     continue
                 mode = st.st_mode
-                kind = mode & _TYPE_BITS
-                if kind == stat.S_IFREG:
+                kind = mode & type_bits
+                if kind == regular:
                     # What `stamp_of` does, without the call.
                     stamps[name] = pack(
-                        st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & INODE_BITS, mode
+                        st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & inode_bits, mode
                     )
                     if st.st_nlink > 1:
                         linked[name] = (st.st_dev, st.st_ino)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from oci_image.digest import Digest, Hasher
+from oci_image.digest import Digest
 from oci_image.kept import KeptList
 from oci_image.spool import Kept, Pages, Spool
 
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Part:
     """
     Files of one directory, and what else is in it but directories.
@@ -117,18 +117,23 @@ class Part:
                 path + file, name, FILE, mode & _PERMISSIONS, size, "", xattrs, 0, stamp + digest, same_as
             )
 
-    def update(self, hasher: Hasher) -> None:
-        """Add everything to the digest of a selection."""
-        if self.top is not None:
-            hasher.update(_framed(self.top))
+    def framed(self) -> bytes:
+        """What it adds to the digest of a selection."""
         group = self.group
         if group is None:
             group = self._plain_group()
-        hasher.update(b"g%d " % (self.count - len(self.odd)) + group)
+        parts = [
+            b"" if self.top is None else _framed(self.top),
+            b"g%d " % (self.count - len(self.odd)),
+            group,
+        ]
         if self.odd or self.others:
-            for entry in self.entries():
-                if entry is not self.top and (entry.kind != FILE or entry.xattrs or entry.same_as):
-                    hasher.update(_framed(entry))
+            parts += [
+                _framed(entry)
+                for entry in self.entries()
+                if entry is not self.top and (entry.kind != FILE or entry.xattrs or entry.same_as)
+            ]
+        return b"".join(parts)
 
     def _plain_group(self) -> bytes:
         """The digest of all files that are not odd."""
@@ -154,6 +159,7 @@ class PartStore:
 
     def __init__(self, spool: Spool, pages: tuple[Pages, ...]) -> None:
         self._packed = KeptList(spool)
+        self._framed = KeptList(spool)
         self._pages = pages
 
     def __len__(self) -> int:
@@ -162,14 +168,12 @@ class PartStore:
     def append(self, part: Part) -> None:
         """Take the next part, whose digests are known."""
         top, group = part.top, part.group or b""
-        assert part.digests is not None or not part.count  # noqa: S101 - it was completed
-        kept = (part.names, part.stamps, part.digests or part.stamps)
-        path, name = (text.encode("utf-8", _SURROGATES) for text in (part.path, part.name))
+        names, stamps, digests = part.names, part.stamps, part.digests or part.stamps
+        path, name = part.path.encode("utf-8", _SURROGATES), part.name.encode("utf-8", _SURROGATES)
+        page = self._pages.index
         head = _PLACES.pack(
-            *(self._pages.index(one.pages) for one in kept),
-            *(one.offset for one in kept),
-            part.names.size,
-            part.count,
+            *(page(names.pages), page(stamps.pages), page(digests.pages)),
+            *(names.offset, stamps.offset, digests.offset, names.size, part.count),
             _NO_TOP if top is None else top.mode,
             *(len(path), len(name), len(group)),
         )
@@ -177,6 +181,7 @@ class PartStore:
         if part.others or part.odd or (top is not None and top.xattrs):
             rest = _rest_of(part)
         self._packed.append(b"".join((head, path, name, group, rest)))
+        self._framed.append(part.framed())
 
     def __getitem__(self, number: int) -> Part:
         return self._unpacked(self._packed[number])
@@ -185,24 +190,28 @@ class PartStore:
         """The parts from one number to before another one, each made for the caller."""
         return map(self._unpacked, self._packed.each(start, end))
 
+    def framed(self, start: int, end: int) -> Iterator[bytes]:
+        """What these parts add to the digest of a selection."""
+        return self._framed.each(start, end)
+
     def _unpacked(self, packed: bytes) -> Part:
-        *pages, names, stamps, digests, size, count, mode, to_path, to_name, to_group = _PLACES.unpack_from(
-            packed
-        )
-        of_names, of_stamps, of_digests = (self._pages[page] for page in pages)
+        found = _PLACES.unpack_from(packed)
+        in_names, in_stamps, in_digests, names, stamps, digests, size, count = found[:8]
+        mode, to_path, to_name, to_group = found[8:]
+        pages = self._pages
         to_path += _PLACES.size
         to_name += to_path
         to_group += to_name
         path = packed[_PLACES.size : to_path].decode("utf-8", _SURROGATES)
         name = packed[to_path:to_name].decode("utf-8", _SURROGATES)
         part = Part(
-            path=path,
-            name=name,
-            top=None if mode == _NO_TOP else Entry(path, name, DIRECTORY, mode),
-            count=count,
-            names=Kept(of_names, names, size),
-            stamps=Kept(of_stamps, stamps, count * STAMP.size),
-            digests=Kept(of_digests, digests, count * DIGEST_SIZE) if count else None,
+            path,
+            name,
+            None if mode == _NO_TOP else Entry(path, name, DIRECTORY, mode),
+            count,
+            Kept(pages[in_names], names, size),
+            Kept(pages[in_stamps], stamps, count * STAMP.size),
+            Kept(pages[in_digests], digests, count * DIGEST_SIZE) if count else None,
             group=packed[to_name:to_group] or None,
         )
         if to_group < len(packed):
@@ -223,6 +232,10 @@ class Parts:
 
     def __iter__(self) -> Iterator[Part]:
         return self.store.each(self.start, self.end)
+
+    def framed(self) -> Iterator[bytes]:
+        """What they add to the digest of a selection."""
+        return self.store.framed(self.start, self.end)
 
     def __getitem__(self, number: int) -> Part:
         return self.store[self.start + number]
@@ -264,6 +277,8 @@ def _from_hex(xattrs: list[tuple[str, str]]) -> Xattrs:
 
 
 def _framed(entry: Entry) -> bytes:
+    if entry.kind is DIRECTORY and not entry.xattrs:  # as below, in one step, since there may be very many
+        return b"x3:dir%s%o 0 0 0:0 -" % (frame(entry.name), entry.mode)
     parts = [
         *(b"x", frame(entry.kind), frame(entry.name), b"%o %d %d " % (entry.mode, entry.size, entry.rdev)),
         *(frame(entry.link), b"%d " % len(entry.xattrs)),

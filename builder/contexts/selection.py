@@ -51,8 +51,8 @@ class Selection:
         for source in sources:
             kind = b"D" if source.is_dir else b"F"
             hasher.update(b"%s %d " % (kind, len(source.parts)) + frame(source.name))
-            for part in source.parts:
-                part.update(hasher)
+            for framed in source.parts.framed():
+                hasher.update(framed)
         self.digest = hasher.digest()
 
     def entries(self) -> Iterator[Entry]:

@@ -68,7 +68,7 @@ class Group(NamedTuple):
     def members(self) -> Iterator[Member]:
         """The same files one by one."""
         contents = ContextContents(self.files)
-        return (_context_member(entry, self.epoch, contents) for entry in self.part.file_entries())
+        return (context_member(entry, self.epoch, contents) for entry in self.part.file_entries())
 
 
 class Branch(NamedTuple):
@@ -91,11 +91,11 @@ class Branch(NamedTuple):
         """The members of one part, the directory itself first."""
         contents = ContextContents(self.files)
         if part.top is None or part.odd or not part.count:
-            yield from (_context_member(entry, self.epoch, contents) for entry in part.entries())
+            yield from (context_member(entry, self.epoch, contents) for entry in part.entries())
             return
-        yield _context_member(part.top, self.epoch, contents)
+        yield context_member(part.top, self.epoch, contents)
         yield Group(part.name, part, self.epoch, self.files)
-        yield from (_context_member(entry, self.epoch, contents) for entry in part.others)
+        yield from (context_member(entry, self.epoch, contents) for entry in part.others)
 
     def below(self, number: int) -> Branch:
         """The branch of the directory whose part has the number."""
@@ -191,7 +191,8 @@ def context_items(
         yield Item(selected.name, selected.is_dir, branch.whole(), branch if selected.is_dir else None)
 
 
-def _context_member(selected: ContextEntry, epoch: int, contents: ContextContents) -> Member:
+def context_member(selected: ContextEntry, epoch: int, contents: ContextContents) -> Member:
+    """What was selected, owned by root."""
     _, name, kind, mode, size, link, xattrs, rdev, _, same_as = selected
     if kind == FILE:
         if same_as is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from oci_image.layer.entry import Entry, Kind
 
-from .items import Branch, Contents, Group
+from ..contexts.parts import Entry as ContextEntry
+from .items import Branch, Contents, ContextContents, Group, context_member
 
 
 class Planned(NamedTuple):
@@ -48,13 +49,22 @@ class Branched(NamedTuple):
     def each(self) -> Iterator[Planned | Grouped]:
         """The same in order, each group behind the directory that it is in."""
         prefix = f"{self.target}/" if self.target else ""
-        members = self.branch.whole()
-        next(members)  # the directory itself
-        for member in members:
-            if isinstance(member, Group):
-                directory = prefix + member.directory if member.directory else self.target
-                yield Grouped(directory, member, self.style)
-                continue
-            entry, contents, key = member
-            link = prefix + entry.link if entry.kind is Kind.HARDLINK else entry.link
-            yield Planned(self.style(entry._replace(path=prefix + entry.path, link=link)), contents, key)
+        style, branch = self.style, self.branch
+        contents, is_first = ContextContents(branch.files), True
+        for part in branch.parts:
+            directory = prefix + part.name if part.name else self.target
+            if not is_first and part.top is not None:
+                top = Entry(
+                    directory, Kind.DIRECTORY, part.top.mode, 0, 0, branch.epoch, 0, "", part.top.xattrs
+                )
+                yield Planned(style(top))
+            is_first = False
+            others: Iterable[ContextEntry] = part.others
+            if part.odd:
+                others = (*part.file_entries(), *others)
+            elif part.count:
+                yield Grouped(directory, Group(part.name, part, branch.epoch, branch.files), style)
+            for other in others:
+                entry, its_contents, key = context_member(other, branch.epoch, contents)
+                link = prefix + entry.link if entry.kind is Kind.HARDLINK else entry.link
+                yield Planned(style(entry._replace(path=prefix + entry.path, link=link)), its_contents, key)

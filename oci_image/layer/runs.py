@@ -8,6 +8,7 @@ function of names, metadata and contents alone, so that those of an earlier laye
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from ..errors import ImageError
@@ -68,11 +69,16 @@ def make_run(
 
 def find_run(directory: str, names: Sequence[bytes], rows: Sequence[FileRow], data: bytes) -> Run | None:
     """The run of files of which the bytes are there already; None if they have another length."""
-    make = None if names and are_single_blocks(directory, names, rows) else file_headers(directory)
-    starts: list[int] = []
+    if names and are_single_blocks(directory, names, rows):
+        blocks = [2 * BLOCK + (row[4] - 1) // BLOCK * BLOCK for row in rows]
+        starts = list(accumulate(blocks, initial=BLOCK))
+        size = starts.pop() - BLOCK
+        return Run(directory, names, rows, starts, data) if size == len(data) else None
+    make = file_headers(directory)
+    starts = []
     position = 0
     for name, row in zip(names, rows, strict=True):
-        position += BLOCK if make is None else len(make(name, row))
+        position += len(make(name, row))
         starts.append(position)
         position += row.size + padding(row.size)
     return Run(directory, names, rows, starts, data) if position == len(data) else None
