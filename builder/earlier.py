@@ -13,7 +13,9 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -26,6 +28,8 @@ FOLDER = "runs"
 _MAGIC = b"runs of a layer 1\n"
 _KEY = 32
 _ROW = struct.Struct(f"<{_KEY}sqII")
+_BLOCK = 64 * _ROW.size
+_SHARES = 64
 _MOST_LOOKED_AT = 64
 
 
@@ -45,17 +49,20 @@ class Earlier:
         self._folder = os.path.join(state, FOLDER)
         self._blobs = blobs
         self._kind = hashlib.sha256(kind.encode("utf-8", "surrogateescape")).digest()
-        self._noted = bytearray()
-        self._table: bytes | None = None
+        # By the beginning of the key, so that each of them is sorted by itself.
+        self._noted = [bytearray() for _ in range(_SHARES)]
+        self._table: _Table | None = None
+        self._is_open = False
         # The checksum of what was taken last, by its key.
         self._checked = (b"", 0)
         self._layer: BinaryIO | None = None
 
     def take(self, key: bytes) -> bytes | None:
         """The bytes of a run that the earlier layer has, too."""
-        if self._table is None:
-            self._table = self._found()
-        row = _row(self._table, key)
+        if not self._is_open:
+            self._is_open = True
+            self._open()
+        row = None if self._table is None else self._table.row(key)
         if row is None or self._layer is None:
             return None
         _, offset, size, checksum = row
@@ -72,7 +79,8 @@ class Earlier:
     def note(self, key: bytes, offset: int, data: bytes) -> None:
         """Remember where the new layer has a run."""
         checked, checksum = self._checked
-        self._noted += _ROW.pack(key, offset, len(data), checksum if checked == key else zlib.crc32(data))
+        row = _ROW.pack(key, offset, len(data), checksum if checked == key else zlib.crc32(data))
+        self._noted[key[0] * _SHARES >> 8] += row
 
     def keep(self, diff_id: Digest, keep: Callable[[str, Iterable[bytes]], object]) -> None:
         """
@@ -82,40 +90,70 @@ class Earlier:
             diff_id: of the new layer.
             keep: writes a file of the state directory, given by its name there.
         """
-        if not self._noted:
-            return
-        rows = sorted(self._noted[at : at + _ROW.size] for at in range(0, len(self._noted), _ROW.size))
-        body = b"".join((_MAGIC, self._kind, *rows))
-        with suppress(ImageError):
-            keep(os.path.join(FOLDER, diff_id.hex), (body, hashlib.sha256(body).digest()))
+        if any(self._noted):
+            with suppress(ImageError):
+                keep(os.path.join(FOLDER, diff_id.hex), self._parts())
+
+    def _parts(self) -> Iterator[bytes]:
+        hasher = hashlib.sha256()
+        for part in (_MAGIC, self._kind, *map(_sorted, self._noted)):
+            hasher.update(part)
+            yield part
+        yield hasher.digest()
 
     def close(self) -> None:
         """Close the earlier layer; idempotent."""
-        if self._layer is not None:
-            self._layer.close()
-            self._layer = None
+        for stream in (self._layer, self._table):
+            if stream is not None:
+                stream.close()
+        self._layer = self._table = None
 
-    def _found(self) -> bytes:
-        """The newest table of this kind whose layer is in the store, which is opened."""
+    def _open(self) -> None:
+        """Open the newest table of this kind whose layer is in the store, and the layer."""
         for path in _newest(self._folder):
-            table = _read(path, self._kind)
-            if table:
-                with suppress(ImageError):
-                    self._layer = self._blobs.open(Digest("sha256", os.path.basename(path)))
-                    return table
-        return b""
+            table = _opened(path, self._kind)
+            if table is None:
+                continue
+            with suppress(ImageError):
+                self._layer = self._blobs.open(Digest("sha256", os.path.basename(path)))
+                self._table = table
+                return
+            table.close()
 
 
-def _row(table: bytes, key: bytes) -> tuple[bytes, int, int, int] | None:
-    low, high, size = 0, len(table) // _ROW.size, _ROW.size
-    while low < high:
-        middle = (low + high) // 2
-        if table[middle * size : middle * size + _KEY] < key:
-            low = middle + 1
-        else:
-            high = middle
-    row = table[low * size : (low + 1) * size]
-    return _ROW.unpack(row) if row.startswith(key) else None
+class _Table:
+    """Rows in order in an open file; `first` has the beginning of the first key of each block of rows."""
+
+    def __init__(self, file: BinaryIO, start: int, first: array[int]) -> None:
+        self._file = file
+        self._start = start
+        self._first = first
+
+    def row(self, key: bytes) -> tuple[bytes, int, int, int] | None:
+        """The row of a key."""
+        block = max(0, bisect_left(self._first, _beginning(key)) - 1)
+        try:
+            # The next block, too: its first key may begin with the same bytes.
+            rows = os.pread(self._file.fileno(), 2 * _BLOCK, self._start + block * _BLOCK)
+        except OSError:
+            return None
+        place = rows.find(key)
+        while place % _ROW.size and place >= 0:
+            place = rows.find(key, place + 1)
+        row = rows[place : place + _ROW.size] if place >= 0 else b""
+        return _ROW.unpack(row) if len(row) == _ROW.size else None
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._file.close()
+
+
+def _beginning(key: bytes) -> int:
+    return int.from_bytes(key[:8], "big")
+
+
+def _sorted(rows: bytearray) -> bytes:
+    return b"".join(sorted(rows[at : at + _ROW.size] for at in range(0, len(rows), _ROW.size)))
 
 
 def _newest(folder: str) -> Sequence[str]:
@@ -127,16 +165,27 @@ def _newest(folder: str) -> Sequence[str]:
     return [path for _, path in sorted(ages, reverse=True)[:_MOST_LOOKED_AT]]
 
 
-def _read(path: str, kind: bytes) -> bytes:
-    """The rows of a table; nothing if it is of another kind, or damaged."""
+def _opened(path: str, kind: bytes) -> _Table | None:
+    """A table; None if it is of another kind, damaged, or empty."""
     head = _MAGIC + kind
     try:
-        with open(path, "rb") as file:
-            if file.read(len(head)) != head:
-                return b""
-            rest = file.read()
+        file = open(path, "rb")  # noqa: SIM115 - the table closes it
     except OSError:
-        return b""
-    rows = rest[:-32]
-    is_whole = not len(rows) % _ROW.size and hashlib.sha256(head + rows).digest() == rest[-32:]
-    return rows if is_whole else b""
+        return None
+    try:
+        size = os.fstat(file.fileno()).st_size - len(head) - hashlib.sha256().digest_size
+        if file.read(len(head)) == head and size > 0 and not size % _ROW.size:
+            hasher, first = hashlib.sha256(head), array("Q")
+            while size:
+                rows = file.read(min(size, _BLOCK))
+                if not rows:
+                    break
+                hasher.update(rows)
+                first.append(_beginning(rows))
+                size -= len(rows)
+            if file.read() == hasher.digest():
+                return _Table(file, len(head), first)
+    except OSError:
+        pass
+    file.close()
+    return None

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +103,18 @@ def record(
         key: computes the key again, from the files as they are now; "" when the build is not to be recorded.
     """
     try:
-        value = {**_dependencies(store, resolver, watch, result, context), **told}
+        latest = watch.began_ns - RACY_NS
+        looked = result.looked or Looked({}, {})
+        value = {**_dependencies(store, resolver, watch, result), **told}
+        value["paths"] = {path: _path(context, path, node, latest) for path, node in looked.paths.items()}
         name = key()
         if not name:
             return False
-        _write(os.path.join(store.state, replay.FOLDER), name, replay.framed(value))
+        folders = (
+            (path, _folder(os.path.join(context, path), folder, latest), folder.hidden)
+            for path, folder in looked.folders.items()
+        )
+        _write(os.path.join(store.state, replay.FOLDER), name, value, folders)
     except (_Unrecordable, OSError, ImageError, BuildError):
         return False
     return True
@@ -131,21 +138,12 @@ def forget(state: str) -> None:
             os.unlink(path)
 
 
-def _dependencies(
-    store: LocalStore, resolver: Resolver, watch: Watch, result: BuildResult, context: str
-) -> dict[str, Any]:
+def _dependencies(store: LocalStore, resolver: Resolver, watch: Watch, result: BuildResult) -> dict[str, Any]:
     if result.recalled is None:
         raise _Unrecordable
-    folders, paths = result.looked or Looked({}, {})
-    latest = watch.began_ns - RACY_NS
     return {
         **_names(store, resolver, watch, result),
         "files": sorted(_files(store, watch, result.image).items()),
-        "paths": {path: _path(context, path, node, latest) for path, node in paths.items()},
-        "folders": [
-            (path, _folder(os.path.join(context, path), folder, latest), folder.hidden)
-            for path, folder in folders.items()
-        ],
         "steps": [
             (str(step.digest), step.origin.title, step.origin.span.start_line if step.origin.span else None)
             for step in result.recalled
@@ -264,14 +262,15 @@ def _check_age(stamps: bytes, latest: int) -> None:
             raise _Unrecordable
 
 
-def _write(folder: str, name: str, data: bytes) -> None:
+def _write(
+    folder: str, name: str, record: Mapping[str, Any], folders: Iterable[tuple[str, str, Sequence[str]]]
+) -> None:
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as stream:
-            stream.write(data)
+        replay.write(temporary, record, folders)
         os.replace(temporary, os.path.join(folder, name))
-    except OSError:
+    except (_Unrecordable, OSError, ImageError):
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise

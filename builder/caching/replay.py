@@ -16,10 +16,10 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # type checkers take the name for True; importing typing would take long
-    from collections.abc import Collection, Iterable, Mapping
-    from typing import Any
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, BinaryIO
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when records mean something else, or when the same request makes another image than before."""
 FOLDER = "builds"
 """Where records lie in the directory of the builder's state."""
@@ -33,6 +33,8 @@ _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTAINERD_NAME = "io.containerd.image.name"
 _REF_NAME = "org.opencontainers.image.ref.name"
 _DIGEST_LENGTH = 64
+_IN_A_LINE = 100
+"""So many directories."""
 
 
 def key_of(parts: object) -> str:
@@ -51,14 +53,17 @@ def find(root: str, key: str, context: str) -> dict[str, Any] | None:
     """
     path = os.path.join(root, "pybuild", FOLDER, key)
     try:
-        record = read(path)
-        if not (
-            _index_holds(root, record)
-            and all(_size(os.path.join(root, name)) == size for name, size in record["files"])
-            and all(look(context, name) == found for name, found in record["paths"].items())
-            and _folders_hold(context, record["folders"])
-        ):
-            return None
+        with open(path, "rb") as stream:
+            lines = _Lines(stream)
+            record = lines.head
+            if not (
+                _index_holds(root, record)
+                and all(_size(os.path.join(root, name)) == size for name, size in record["files"])
+                and all(look(context, name) == found for name, found in record["paths"].items())
+                and all(_folders_hold(context, json.loads(line)) for line in lines)
+            ):
+                return None
+            lines.check()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     try:
@@ -70,25 +75,80 @@ def find(root: str, key: str, context: str) -> dict[str, Any] | None:
 
 def read(path: str) -> dict[str, Any]:
     """
-    A record as it was written.
+    A record as it was written, without what it says of directories.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
     with open(path, "rb") as stream:
-        data = stream.read()
-    body = data[_DIGEST_LENGTH + 1 :]
-    if data[:_DIGEST_LENGTH] != hashlib.sha256(body).hexdigest().encode():
-        raise ValueError("damaged")
-    record: dict[str, Any] = json.loads(body)
-    return record
+        lines = _Lines(stream)
+        for _ in lines:
+            pass
+        lines.check()
+    return lines.head
 
 
-def framed(record: Mapping[str, Any]) -> bytes:
-    """What `read` reads."""
-    body = json.dumps(record).encode()
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+class _Lines:
+    """The lines of a record: `head` is the first one, the others are those of its directories."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._expected = stream.readline(_DIGEST_LENGTH + 1)
+        first = stream.readline()
+        self._hasher = hashlib.sha256(first)
+        self.head: dict[str, Any] = json.loads(first)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._stream:
+            self._hasher.update(line)
+            yield line
+
+    def check(self) -> None:
+        """
+        Once all lines were read: see that they are those that were written.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if self._expected != self._hasher.hexdigest().encode() + b"\n":
+            raise ValueError("damaged")
+
+
+def write(path: str, record: Mapping[str, Any], folders: Iterable[tuple[str, str, Sequence[str]]]) -> None:
+    """
+    Write what `read` and `find` read.
+
+    Args:
+        path: of the file.
+        record: all but what it says of directories.
+        folders: path, digest and hidden names of each directory; there may be very many.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    hasher = hashlib.sha256()
+    with open(path, "wb") as stream:
+        stream.write(bytes(_DIGEST_LENGTH) + b"\n")
+        for part in _parts(record, folders):
+            line = json.dumps(part).encode() + b"\n"
+            hasher.update(line)
+            stream.write(line)
+        stream.seek(0)
+        stream.write(hasher.hexdigest().encode())
+
+
+def _parts(record: Mapping[str, Any], folders: Iterable[tuple[str, str, Sequence[str]]]) -> Iterator[object]:
+    """What stands in the lines of a record."""
+    yield record
+    some: list[tuple[str, str, Sequence[str]]] = []
+    for folder in folders:
+        some.append(folder)
+        if len(some) == _IN_A_LINE:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 def names_hold(index: Mapping[str, Any], names: Mapping[str, str]) -> bool:

@@ -226,11 +226,27 @@ def test_ignored_things_do_not_count(project, change):
     assert project.build()[0] == image
 
 
+def test_each_of_many_directories_counts(project):
+    """A record says of all directories what they held, however many there are."""
+    for number in range(250):
+        project.write(f"many/{number}/f", "x")
+    image = project.recorded()
+    for number in (0, 99, 100, 249):
+        file = project.context / f"many/{number}/f"
+        times = file.stat()
+        file.chmod(0o600)
+        assert project.record() is None
+        file.chmod(0o644)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert project.recorded() == image
+
+
 def test_only_what_was_looked_at_counts(project):
     """A COPY of one file does not look at the others."""
     project.write("Dockerfile", "FROM scratch\nCOPY src/deep/b.txt /b\n")
     project.recorded()
-    assert project.record()["folders"] == []
+    (record,) = (project.root / "pybuild" / replay.FOLDER).iterdir()
+    assert len(record.read_bytes().splitlines()) == 2  # digest and head, and nothing of directories
 
     project.write("a.txt", "other")
     project.write("src/new", "new")
@@ -371,6 +387,17 @@ def test_a_damaged_record_counts_as_none(project, damage):
     assert project.record() is None
     assert project.build()[0] == image
     assert project.record() is not None
+
+
+def test_a_record_that_was_cut_counts_as_none(project):
+    """What it says of directories is as much a part of it as the rest."""
+    project.recorded()
+    (path,) = (project.root / "pybuild" / replay.FOLDER).iterdir()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) > 2
+    path.write_bytes(b"".join(lines[:2]))
+
+    assert project.record() is None
 
 
 def test_young_files_are_never_recorded(project, monkeypatch):

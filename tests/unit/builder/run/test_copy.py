@@ -561,13 +561,14 @@ _FOLDERS = ("one", "one/sub", "one/sub/deep", "two", "two/sub", "three")
 _FILES = st.tuples(st.sampled_from(_FOLDERS), st.sampled_from(["a", "b", "sub", "z"]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sets(_FILES, max_size=8),
     st.lists(st.sampled_from([*_FOLDERS, "one/a", "t*"]), min_size=1, max_size=3),
     st.booleans(),
+    st.sampled_from(["/", "/dest/", "/one/"]),
 )
-def test_files_that_are_copied_as_groups_make_the_same_layer(tmp_path_factory, files, sources, links):
+def test_files_that_are_copied_as_groups_make_the_same_layer(tmp_path_factory, files, sources, links, dest):
     """Directories and all below them are wholes while nothing gets in their way, which no layer may show."""
     import stand_ins
 
@@ -590,7 +591,7 @@ def test_files_that_are_copied_as_groups_make_the_same_layer(tmp_path_factory, f
             for method in single:
                 patch.setattr(f"builder.perform.draft.Draft.{method}", lambda *_: False)
             try:
-                layers.append(bench.copy(SCRATCH, tuple(sources), "/dest/").layers[-1].diff_id)
+                layers.append(bench.copy(SCRATCH, tuple(sources), dest).layers[-1].diff_id)
             except (BuildError, MissingSource) as problem:
                 layers.append(type(problem))
         bench.close()

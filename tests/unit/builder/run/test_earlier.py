@@ -1,7 +1,9 @@
 """COPY of a context of which an earlier layer has most files already."""
 
+import hashlib
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,27 @@ def test_damage_costs_time_only(bench, root, read, copied_elsewhere, damage):
     _make(root, "few/y", "changed")
     assert _copied(bench) == copied_elsewhere(root)
     assert "many/f070" in read
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 1000])
+def test_every_run_of_a_large_layer_is_found(bench, count):
+    """However many runs a layer has, each is found by its key, and no other one is."""
+    runs = {hashlib.sha256(b"%d" % number).digest(): b"run %d\n" % number for number in range(count)}
+    # Keys that begin as others do, in front of them and behind.
+    runs |= {key[:8] + bytes([fill]) * 24: b"%d" % fill for key in [*runs][:3] for fill in (0, 255)}
+    with bench.blobs.writer() as blob:
+        blob.write(b"".join(runs.values()))
+        digest = blob.commit()
+    noted, offset = bench.layers.earlier("kind"), 0
+    for key, data in runs.items():
+        noted.note(key, offset, data)
+        offset += len(data)
+    bench.layers.keep_runs(digest, noted)
+    noted.close()
+
+    with closing(bench.layers.earlier("kind")) as earlier:
+        assert {key: earlier.take(key) for key in runs} == runs
+        assert earlier.take(bytes(32)) is earlier.take(b"\xff" * 32) is None
+        assert earlier.take(hashlib.sha256(b"other").digest()) is None
+    with closing(bench.layers.earlier("other kind")) as earlier:
+        assert earlier.take(next(iter(runs))) is None
