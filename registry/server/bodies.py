@@ -24,8 +24,9 @@ from oci_image.errors import VerificationFailed
 from ..errors import ApiError
 from ..protocol.errors import ErrorCode
 from ..protocol.headers import ByteRange, format_content_range
-from .proving import FileProof, Proof, prove_all
+from .proving import Company, Proof, prove_all
 from .sealing import BLOCK
+from .sending import send_file, send_proved_file
 from .state import ServerState
 from .verification import identity, is_file
 
@@ -34,7 +35,6 @@ _LOG = logging.getLogger(__name__)
 BATCH = 1024 * 1024
 _SMALL_BATCH = 32 * 1024  # when many blobs are sent: together they would need much memory
 _FEW_DELIVERIES = 8
-_AHEAD = 8  # blocks that are verified before or while others are sent: 2 MiB
 SMALL = 256 * 1024
 """Blobs up to this size are sent in one piece from memory."""
 
@@ -62,6 +62,11 @@ class Delivery:
         """Whether the bytes need not be verified again."""
         config, verified = self.state.config, self.state.verified
         return self.is_small or not config.verify_reads or verified.holds(self.digest, identity(self.file))
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether each block can be verified alone."""
+        return self.state.seals.find(self.digest) is not None
 
     @property
     def is_sent_by_kernel(self) -> bool:
@@ -121,12 +126,12 @@ async def send_blob(blob: Delivery) -> web.StreamResponse:
     Answer with a whole blob, whose bytes are verified unless they were lately.
 
     Of many at once the later ones are verified before they are sent: the kernel can send them then, and
-    a client that reads slowly holds no memory.
+    a client that reads slowly holds no memory. What is sealed holds none when it is verified meanwhile.
     """
     with blob.file, blob.counted():
         if blob.is_small:
             return web.Response(body=blob.file.read(), headers=dict(blob.headers))
-        if blob.is_one_of_many and not blob.is_trusted:
+        if blob.is_one_of_many and not blob.is_trusted and not (blob.is_sealed and blob.is_sent_by_kernel):
             await _verify(blob)
         response = web.StreamResponse(headers=dict(blob.headers))
         response.content_length = blob.size
@@ -144,10 +149,10 @@ async def send_blob(blob: Delivery) -> web.StreamResponse:
 
 async def _send_verified(blob: Delivery, response: web.StreamResponse) -> bool:
     """Send while the bytes are verified, a little ahead; the last piece goes out only when all are right."""
-    proof = Proof(blob.digest, blob.size, blob.state.seals)
+    proof = _proof(blob)
     try:
         if blob.is_sent_by_kernel:
-            await _send_proved_file(blob, proof)
+            await send_proved_file(blob.request, blob.state, proof, blob.file)
         else:
             await _send_proved_blocks(blob, proof, response)
     except VerificationFailed:
@@ -157,39 +162,13 @@ async def _send_verified(blob: Delivery, response: web.StreamResponse) -> bool:
     return True
 
 
-async def _send_proved_file(blob: Delivery, proof: Proof) -> None:
-    """
-    Let the kernel send what was verified while the next blocks are.
-
-    It sends pages that were read a few milliseconds before, unless the client is slower than the machine is
-    short of memory; so hardly any block is ahead.
-    """
-    reader = FileProof(proof, blob.file)
-    if proof.is_sealed:
-        await _send_sealed_file(blob, reader)
-        return
-    sent, ready = 0, await blob.state.in_thread(reader.advance, 1)
-    while sent < blob.size:
-        following = asyncio.ensure_future(blob.state.in_thread(reader.advance, _AHEAD))
-        try:
-            await _sendfile(blob, ByteRange(sent, ready))
-        finally:
-            sent, ready = ready, await following
-
-
-async def _send_sealed_file(blob: Delivery, reader: FileProof) -> None:
-    """
-    The same by a seal: what the kernel has in memory is verified on the spot.
-
-    That takes less time than it takes to wake a thread; only the disk is waited for by one.
-    """
-    sent = 0
-    while sent < blob.size:
-        ready = reader.advance_at_hand(_AHEAD, blob.state.at_hand)
-        if ready == sent:
-            ready = await blob.state.in_thread(reader.advance, _AHEAD)
-        await _sendfile(blob, ByteRange(sent, ready))
-        sent = ready
+def _proof(blob: Delivery) -> Proof:
+    """The verification of a blob, in company with those who send the same file now."""
+    state, what = blob.state, identity(blob.file)
+    company = Company(blob.digest, blob.size, state.seals)
+    if what is not None:
+        company = state.companies.setdefault((blob.digest, what), company)
+    return Proof(blob.digest, blob.size, state.seals, company)
 
 
 async def _send_proved_blocks(blob: Delivery, proof: Proof, response: web.StreamResponse) -> None:
@@ -207,16 +186,9 @@ async def _send_proved_blocks(blob: Delivery, proof: Proof, response: web.Stream
             block = await following if following is not None else b""
 
 
-async def _sendfile(blob: Delivery, part: ByteRange) -> None:
-    transport = blob.request.transport
-    if transport is None:
-        raise ConnectionResetError("the client went away")
-    await asyncio.get_running_loop().sendfile(transport, blob.file, part.start, part.length)
-
-
 async def _send_part(blob: Delivery, response: web.StreamResponse, part: ByteRange) -> None:
     if blob.is_sent_by_kernel:
-        await _sendfile(blob, part)
+        await send_file(blob.request, blob.file, part.start, part.length)
     else:
         await _copy_part(blob, response, part)
 
@@ -275,7 +247,7 @@ async def _verify(blob: Delivery) -> None:
     async with lock:
         if blob.is_trusted:
             return
-        proof = Proof(blob.digest, blob.size, blob.state.seals)
+        proof = _proof(blob)
         try:
             await blob.state.in_thread(prove_all, proof, blob.file)
         except VerificationFailed:

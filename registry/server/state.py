@@ -28,18 +28,21 @@ from .events import Outbox
 from .hoarding import OpenUploads
 from .metadata import MetadataCache
 from .metrics import Metrics
+from .proving import Company
 from .quick import QuickAnswers
 from .ratelimit import RateLimit
 from .sealing import BLOCK, Seals
 from .store.base import RegistryStore
 from .switches import Switches
-from .verification import VerifiedBlobs
+from .verification import Identity, VerifiedBlobs
 
 if TYPE_CHECKING:
     from .tracing import Tracing
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_SOON = 60.0  # seconds: a verification that counts for longer serves most first pulls of what was pushed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ class ServerState:
         busy_uploads: identifiers of uploads that a request works on.
         opened: who opened which uploads.
         deliveries: one mark for each large blob that is being sent.
+        companies: of those who verify the same file now; gone with the last of them.
         verifying: held while a blob is verified before it is sent; gone with who waits for it.
         quick: the forms of answers that are sent again and again.
         greeted: connections that sent a whole request.
@@ -76,9 +80,17 @@ class ServerState:
     running: RunningRequests = field(default_factory=RunningRequests)
     busy_uploads: set[str] = field(default_factory=set)
     deliveries: set[object] = field(default_factory=set)
+    companies: WeakValueDictionary[tuple[Digest, Identity], Company] = field(
+        default_factory=WeakValueDictionary
+    )
     verifying: WeakValueDictionary[Digest, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     greeted: WeakSet[asyncio.BaseTransport] = field(default_factory=WeakSet)
     on_damage: list[Callable[[Digest], None]] = field(default_factory=list)
+
+    @property
+    def seals_uploads(self) -> bool:
+        """Whether what is pushed will be verified again so soon that it is sealed at once."""
+        return self.config.verify_reads and self.config.verify_window < _SOON
 
     def note_damage(self, digest: Digest) -> None:
         """Trust no earlier verification of content that was put aside, and tell who may repair it."""

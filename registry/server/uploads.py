@@ -163,6 +163,7 @@ async def _finish(call: Call, upload: Upload, digest: Digest) -> web.StreamRespo
     state = call.state
 
     def publish() -> Identity | None:
+        seal = state.seals.finish(upload.identifier, upload.size)
         upload.prepare(digest)  # before the quota is held
         try:
             with quota.taking(state.store, state.config.policies, call.repository, digest, upload.size):
@@ -170,6 +171,8 @@ async def _finish(call: Call, upload: Upload, digest: Digest) -> web.StreamRespo
         except Denied:
             upload.discard()
             raise
+        if seal is not None:
+            state.seals.add(digest, seal)
         file = state.store.blobs.open(call.repository, digest)
         if file is None:
             return None

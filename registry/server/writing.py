@@ -26,16 +26,17 @@ def _keep() -> None:
 
 class BlockWriter:
     """
-    Appends blocks to an upload.
+    Appends blocks to an upload, and seals what was hashed and written where pulls will want that.
 
     Args:
         upload: takes the bytes.
-        state: has the threads.
+        state: has the threads and the seals.
     """
 
     def __init__(self, upload: Upload, state: ServerState) -> None:
         self._upload = upload
         self._state = state
+        self._seals = state.seals if state.seals_uploads else None
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._blocks: deque[tuple[_Parts, Callable[[], None]]] = deque()
@@ -75,7 +76,13 @@ class BlockWriter:
         if self._work is not None:
             await self._work
         if rest:
-            await self._state.in_thread(self._upload.write, rest)
+            await self._state.in_thread(self._append, rest)
+
+    def _append(self, parts: _Parts) -> None:
+        before = self._upload.size
+        self._upload.write(parts)
+        if self._seals is not None:
+            self._seals.extend(self._upload.identifier, before, parts)
 
     def _write(self) -> None:
         while True:
@@ -86,7 +93,7 @@ class BlockWriter:
                 parts, release = self._blocks.popleft()
             failure: BaseException | None = None
             try:
-                self._upload.write(parts)
+                self._append(parts)
             except BaseException as problem:
                 failure = problem
                 raise

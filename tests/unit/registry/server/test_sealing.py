@@ -80,6 +80,70 @@ def test_the_record_is_bounded():
     assert len(seals) == 0
 
 
+@given(st.lists(st.integers(0, 2 * BLOCK + 3), max_size=8))
+def test_bytes_that_come_in_pieces(lengths):
+    """They are sealed as the same bytes in whole blocks are."""
+    seals = Seals()
+    data = os.urandom(sum(lengths))
+    sealer = seals.sealer()
+    start = 0
+    for length in lengths:
+        sealer.update(data[start : start + length])
+        start += length
+    assert sealer.size == len(data)
+    seal = sealer.seal()
+    assert len(seal.tags) == 16 * len(blocks_of(data))
+    assert all(seals.holds(seal, number, block) for number, block in enumerate(blocks_of(data)))
+
+
+def test_an_upload_is_sealed_while_it_comes():
+    """Its seal is there once, for exactly what came."""
+    seals = Seals()
+    data = os.urandom(2 * BLOCK + 5)
+    seals.extend("u", 0, [data[:10], data[10:BLOCK]])
+    seals.extend("u", BLOCK, [data[BLOCK:]])
+    seals.extend("v", 0, [b"other"])
+    seal = seals.finish("u", len(data))
+    assert seal is not None
+    assert all(seals.holds(seal, number, block) for number, block in enumerate(blocks_of(data)))
+    assert seals.finish("u", len(data)) is None
+    assert len(seals) == 1
+    assert seals.finish("v", 5) is None  # it is verified as a whole
+    assert len(seals) == 0
+
+
+@pytest.mark.parametrize("start", [BLOCK, 3 * BLOCK], ids=["cut", "gap"])
+def test_an_upload_of_which_not_all_was_sealed(start):
+    """It was cut, or another process went on with it: then nothing that follows makes a seal."""
+    seals = Seals()
+    seals.extend("u", 0, [bytes(2 * BLOCK)])
+    assert seals.finish("u", 2 * BLOCK + 1) is None
+    seals.extend("u", 0, [bytes(2 * BLOCK)])
+    seals.extend("u", start, [bytes(BLOCK)])
+    seals.extend("u", start + BLOCK, [bytes(BLOCK)])
+    assert seals.finish("u", start + 2 * BLOCK) is None
+    seals.extend("u", BLOCK, [bytes(BLOCK)])  # whose beginning an earlier process has
+    assert len(seals) == 0
+
+
+def test_uploads_count_for_the_limit():
+    """What was not used for longest goes, whether a blob or an upload, also one that goes on."""
+    seals = Seals(limit=4096)
+    digest = Digest.of(b"old")
+    seals.add(digest, Seal(b"", bytes(1040)))
+    for name in "abc":
+        seals.extend(name, 0, [b"x"])
+    assert seals.find(digest) is None
+    assert len(seals) == 3
+    seals.extend("a", 1, [bytes(BLOCK)] * 100)
+    assert seals.finish("b", 1) is None
+    assert seals.finish("a", 100 * BLOCK + 1) is not None
+    assert len(seals) == 1
+    seals.extend("d", 0, [bytes(BLOCK)] * 300)  # more than all may have
+    assert len(seals) == 0
+    assert seals.finish("d", 300 * BLOCK) is None
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_proving_a_blob(size):
     """The first time by the digest, then block by block."""

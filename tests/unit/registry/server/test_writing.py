@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from registry.errors import StorageFull
+from registry.server.sealing import BLOCK, Seals
 from registry.server.writing import BlockWriter
 
 
@@ -15,6 +16,8 @@ class Threads:
 
     def __init__(self):
         self.threads = ThreadPoolExecutor(4)
+        self.seals = Seals()
+        self.seals_uploads = False
         self.jobs = 0
 
     async def in_thread(self, function, *args):
@@ -25,10 +28,16 @@ class Threads:
 class Slow:
     """An upload that takes a block whenever it is told to, and has room for some."""
 
+    identifier = "slow"
+
     def __init__(self, room=100):
         self.taken = []
         self.room = room
         self.turns = threading.Semaphore(0)
+
+    @property
+    def size(self):
+        return sum(map(len, self.taken))
 
     def write(self, parts):
         assert self.turns.acquire(timeout=10)
@@ -106,3 +115,36 @@ async def test_a_full_disk_is_told_to_whoever_puts_more(threads, ahead):
     with pytest.raises(StorageFull):
         await writer.finish([b"rest"])
     assert upload.taken == [b"x"]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_what_is_written_is_sealed(threads, wanted):
+    """Where pulls will want that, over several bodies of the same upload."""
+    threads.seals_uploads = wanted
+    upload = Slow()
+    upload.turns.release(10)
+    for _ in range(2):
+        writer = BlockWriter(upload, threads)
+        await writer.put([b"x" * BLOCK, b"y"], ahead=0)
+        await writer.finish([b"rest"])
+    assert len(threads.seals) == wanted
+    seal = threads.seals.finish(upload.identifier, upload.size)
+    assert (seal is not None) == wanted
+    if seal is not None:
+        data = b"".join(upload.taken)
+        blocks = [data[start : start + BLOCK] for start in range(0, len(data), BLOCK)]
+        assert all(threads.seals.holds(seal, number, block) for number, block in enumerate(blocks))
+
+
+async def test_what_was_not_written_is_not_sealed(threads):
+    """A block for which there was no room is not in any seal."""
+    threads.seals_uploads = True
+    upload = Slow(room=1)
+    upload.turns.release(10)
+    writer = BlockWriter(upload, threads)
+    await writer.put([b"x" * BLOCK], ahead=0)
+    with pytest.raises(StorageFull):
+        await writer.put([b"y" * BLOCK], ahead=0)
+    with pytest.raises(StorageFull):
+        await writer.finish([])
+    assert threads.seals.finish(upload.identifier, 2 * BLOCK) is None
