@@ -28,7 +28,7 @@ FOLDER = "runs"
 _MAGIC = b"runs of a layer 1\n"
 _KEY = 32
 _ROW = struct.Struct(f"<{_KEY}sqII")
-_BLOCK = 64 * _ROW.size
+_BLOCK = 16 * _ROW.size
 _SHARES = 64
 _MOST_LOOKED_AT = 64
 

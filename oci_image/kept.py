@@ -93,11 +93,23 @@ class KeptMap:
         slot, old = self._find(key)
         if old is not None:
             self._alive[self._slots[slot]] = 0
-        else:
-            self._count += 1
-            self._used += 1
+            self._count -= 1
+            self._used -= 1
+        self._put(slot, key, value)
+
+    def add(self, key: str) -> bool:
+        """Set nothing for a key that is not there yet; whether it was not."""
+        slot, old = self._find(key)
+        if old is not None:
+            return False
+        self._put(slot, key, b"")
+        return True
+
+    def _put(self, slot: int, key: str, value: bytes) -> None:
+        self._count += 1
+        self._used += 1
         encoded = key.encode("utf-8", _KEY)
-        self._slots[slot] = len(self._items)
+        self._slots[slot] = len(self._alive)
         self._items.append(b"%d:%s%s" % (len(encoded), encoded, value))
         self._hashes.append(hash(key))
         self._alive.append(1)

@@ -16,7 +16,7 @@ from dockerfile_grammar.ignorefile import IgnoreMatcher
 from dockerfile_grammar.wildcards import match_wildcard
 
 from ..errors import InvalidContext, MissingSource
-from .folder import Folder, Node
+from .folder import Folder, Node, is_marked
 from .folderrecord import join_names
 from .listing import Listing
 from .parts import BLOCK, CHARACTER, DIRECTORY, FIFO, SYMLINK, Entry, Part
@@ -225,6 +225,7 @@ class Finder:
                 names=folder.names,
                 stamps=folder.stamps,
                 is_whole=True,
+                marked=folder.marked,
             )
             self._recognise(part, folder)
         part.others = tuple(self._other(path_prefix + k, prefix + k, v) for k, v in others.items())
@@ -233,14 +234,15 @@ class Finder:
 
     def _few(self, path: str, name: str, top: Entry | None, files: Sequence[str], stamps: bytes) -> Part:
         """A part of other files than all of a directory."""
-        keep = self.listing.spool.keep
+        keep, joined = self.listing.spool.keep, join_names(files)
         return Part(
             path=path,
             name=name,
             top=top,
             count=len(files),
-            names=keep(join_names(files)),
+            names=keep(joined),
             stamps=keep(stamps),
+            marked=is_marked(joined),
         )
 
     def _recognise(self, part: Part, folder: Folder) -> None:

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from oci_image.kept import KeptMap
+from oci_image.layer.whiteouts import PREFIX
 from oci_image.spool import Kept, Spool
 
 from .folderrecord import STAMP, Xattrs, join_names, split_names
 
-_HEAD = struct.Struct("=4q")
+_HEAD = struct.Struct("=4q?")
+_MARK = PREFIX.encode()
 _MOST_AT_HAND = 32
 _NONE: dict[str, Any] = {}
 
@@ -30,6 +32,11 @@ class Node(NamedTuple):
     rdev: int = 0
 
 
+def is_marked(names: bytes) -> bool:
+    """Whether one of the names may have a meaning of its own in layers."""
+    return _MARK in names
+
+
 class Folder:
     """
     One directory: its files in order with their stamps, and everything else by name, in order.
@@ -37,12 +44,13 @@ class Folder:
     `count` says how many files there are; `names` and `stamps` lie in a spool, since there may be very many.
     `linked` holds device and inode of those files that have several names; `others` what is neither file nor
     directory; `xattrs` the attributes of the directory itself; `hidden` the names that the ignore rules took
-    away, those of directories with a slash at the end.
+    away, those of directories with a slash at the end; `marked` whether a name of a file may have a
+    meaning of its own in layers.
     """
 
     __slots__ = (
-        *("_stamps_by_name", "count", "directories", "hidden", "linked", "names", "others", "stamps"),
-        "xattrs",
+        *("_stamps_by_name", "count", "directories", "hidden", "linked", "marked", "names", "others"),
+        *("stamps", "xattrs"),
     )
 
     def __init__(
@@ -56,7 +64,9 @@ class Folder:
         others: Mapping[str, Node],
         xattrs: Xattrs,
         hidden: Sequence[str],
+        marked: bool,
     ) -> None:
+        self.marked = marked
         self.count = count
         self.names = names
         self.stamps = stamps
@@ -142,9 +152,10 @@ class Folders:
             others=dict(sorted(others.items())) if others else _NONE,
             xattrs=xattrs,
             hidden=hidden,
+            marked=is_marked(joined),
         )
         self._packed[path] = _packed(folder)
-        return self._put_at_hand(path, folder)
+        return folder
 
     def get(self, path: str) -> Folder | None:
         """The directory, if it was read."""
@@ -170,7 +181,7 @@ class Folders:
         return folder
 
     def _unpacked(self, packed: bytes) -> Folder:
-        count, names, size, stamps = _HEAD.unpack_from(packed)
+        count, names, size, stamps, marked = _HEAD.unpack_from(packed)
         rest = packed[_HEAD.size :]
         folder = Folder(
             count,
@@ -181,6 +192,7 @@ class Folders:
             others=_NONE,
             xattrs=(),
             hidden=(),
+            marked=marked,
         )
         if rest:
             linked, folder.directories, others, xattrs, folder.hidden = json.loads(rest)
@@ -191,7 +203,8 @@ class Folders:
 
 
 def _packed(folder: Folder) -> bytes:
-    head = _HEAD.pack(folder.count, folder.names.offset, folder.names.size, folder.stamps.offset)
+    names, stamps = folder.names, folder.stamps
+    head = _HEAD.pack(folder.count, names.offset, names.size, stamps.offset, folder.marked)
     if not (folder.linked or folder.directories or folder.others or folder.xattrs or folder.hidden):
         return head
     rest = (

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from oci_image.digest import Digest
 from oci_image.kept import KeptList
+from oci_image.layer.whiteouts import PREFIX
 from oci_image.spool import Kept, Pages, Spool
 
 from .folderrecord import DIGEST_SIZE, STAMP, Xattrs, group_digest, join_names, split_names
@@ -79,6 +80,7 @@ class Part:
     others: tuple[Entry, ...] = ()
     group: bytes | None = None
     is_whole: bool = False
+    marked: bool = False
     linked: Mapping[str, tuple[int, int]] = field(default_factory=lambda: _NOTHING)
 
     @property
@@ -160,6 +162,10 @@ class PartStore:
     def __init__(self, spool: Spool, pages: tuple[Pages, ...]) -> None:
         self._packed = KeptList(spool)
         self._framed = KeptList(spool)
+        self.marked = False
+        """Whether a name in it may have a meaning of its own in layers."""
+        self.longest = 0
+        """How many characters the longest name of a directory has."""
         self._pages = pages
 
     def __len__(self) -> int:
@@ -182,6 +188,9 @@ class PartStore:
             rest = _rest_of(part)
         self._packed.append(b"".join((head, path, name, group, rest)))
         self._framed.append(part.framed())
+        self.longest = max(self.longest, len(part.name))
+        if part.marked or PREFIX in part.name or any(PREFIX in other.name for other in part.others):
+            self.marked = True
 
     def __getitem__(self, number: int) -> Part:
         return self._unpacked(self._packed[number])

@@ -217,8 +217,8 @@ class Draft:
         directory = branched.directory
         if not self.is_bare(directory) or self._removed:
             return False
-        most = LONGEST_OF_GROUP - len(branched.target) - 1
-        if any(len(part.name) > most or has_marks(part) for part in branched.branch.parts):
+        store = branched.branch.parts.store
+        if store.marked or len(branched.target) + 1 + store.longest > LONGEST_OF_GROUP:
             return False
         self._branches[directory] = branched
         return True

@@ -35,11 +35,6 @@ def check_name(name: str, path: str) -> None:
 
 
 def has_marks(part: Part) -> bool:
-    """Whether a name in a part of a selection, or that of its directory, may have a meaning of its own."""
+    """Whether a name of a file in a part of a selection may have a meaning of its own."""
     names = part.names.read()
-    return (
-        names.startswith(_MARK)
-        or b"\0" + _MARK in names
-        or PREFIX in part.name
-        or any(PREFIX in other.name for other in part.others)
-    )
+    return names.startswith(_MARK) or b"\0" + _MARK in names

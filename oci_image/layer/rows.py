@@ -46,7 +46,7 @@ class IndexRows:
         self._rare: dict[int, tuple[int, int, tuple[tuple[str, bytes], ...]]] = {}
         # There may be very many directories, too; the latest two that came up are still in memory.
         self._directories = KeptMap(spool)
-        self._directories[""] = b""
+        self._directories.add("")
         self._at_hand = ("", "")
         self._singles: set[str] = set()
         self._plain = True
@@ -62,15 +62,14 @@ class IndexRows:
         """Take the next entry, whose content starts at the offset."""
         path, kind, mode, uid, gid, mtime, size, link, xattrs, major, minor = entry
         if self._plain:
-            known = path in self._singles or path in self._directories
             parent = path.rpartition("/")[0]
-            self._plain = not known and self._has(parent) and PREFIX not in path
+            is_new = path not in self._singles and self._has(parent) and PREFIX not in path
             if kind is Kind.DIRECTORY:
-                self._directories[path] = b""
+                self._plain = is_new and self._directories.add(path)
                 self._at_hand = parent, path
             else:
+                self._plain = is_new and path not in self._directories and kind in (Kind.FILE, Kind.SYMLINK)
                 self._singles.add(path)
-                self._plain = self._plain and kind in (Kind.FILE, Kind.SYMLINK)
         if xattrs or major or minor:
             self._rare[self.count] = (major, minor, xattrs)
         modes, uids, gids, mtimes, sizes, offsets = self._numbers

@@ -11,7 +11,10 @@ from oci_image.spool import Spool
 
 _KEYS = st.sampled_from(["", "a", "a/b", "1:x", "\udcff", "é", "\0"])
 _STEPS = st.lists(
-    st.one_of(st.tuples(st.just("set"), _KEYS, st.binary(max_size=9)), st.tuples(st.just("discard"), _KEYS))
+    st.one_of(
+        st.tuples(st.just("set"), _KEYS, st.binary(max_size=9)),
+        st.tuples(st.sampled_from(["add", "discard"]), _KEYS),
+    )
 )
 
 
@@ -44,6 +47,10 @@ def test_a_map_is_one(tmp_path_factory, steps):
     """What is set is there until it is discarded, and in the order in which it was set last."""
     kept, expected = KeptMap(Spool(str(tmp_path_factory.mktemp("spool")), most=8)), {}
     for action, key, *value in steps:
+        if action == "add":
+            assert kept.add(key) is (key not in expected)
+            expected.setdefault(key, b"")
+            continue
         expected.pop(key, None)
         if action == "set":
             kept[key] = expected[key] = value[0]
