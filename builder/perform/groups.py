@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from oci_image.digest import Digest
@@ -114,15 +114,19 @@ def _runs(group: Group, style: Callable[[Entry], Entry]) -> Iterator[_Some]:
 
 
 def _rows(stamps: bytes, epoch: int, style: Callable[[Entry], Entry]) -> list[FileRow]:
-    styles: dict[int, tuple[int, int, int, int]] = {}
-    rows: list[FileRow] = []
-    new = tuple.__new__  # half the time that the row's own takes, and there may be very many
-    for size, _, _, _, bits in STAMP.iter_unpack(stamps):
-        if bits not in styles:
-            mode, uid, gid = style(Entry("", Kind.FILE, bits & _PERMISSIONS))[2:5]
-            styles[bits] = mode, uid, gid, epoch
-        rows.append(new(FileRow, (*styles[bits], size)))
-    return rows
+    if not stamps:
+        return []
+    sizes, _, _, _, bits = zip(*STAMP.iter_unpack(stamps), strict=True)
+    heads: dict[int, tuple[int, ...]] = {}
+    for one in set(bits):
+        heads[one] = (*style(Entry("", Kind.FILE, one & _PERMISSIONS))[2:5], epoch)
+    values: Iterable[tuple[int, ...]]
+    if len(heads) == 1:
+        values = zip(*map(repeat, heads[bits[0]]), sizes, strict=False)
+    else:
+        values = ((*heads[one], size) for one, size in zip(bits, sizes, strict=True))
+    # A third of the time that the row's own way of being made takes, and there may be very many.
+    return list(map(tuple.__new__, repeat(FileRow), values))
 
 
 def _write_large(writer: LayerWriter, directory: str, group: Group, one: _Some) -> None:

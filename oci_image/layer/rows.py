@@ -99,7 +99,10 @@ class IndexRows:
         self._links.append(bytes(count - 1))
         self._kinds += bytes(count)  # an ordinary file has the number 0
         for column, values in zip(self._numbers, (*zip(*rows, strict=True), offsets), strict=True):
-            column.extend(values)
+            if values[0] == values[-1] and values.count(values[0]) == count:
+                column.extend(array(column.typecode, values[:1]) * count)
+            else:
+                column.extend(values)
         self._took(count)
 
     def _has(self, directory: str) -> bool:
