@@ -27,7 +27,7 @@ import workspace
 from contenders import Contender
 from servers import Server, available
 
-FORMS = ("gzip", "gzip-fast", "zstd")
+FORMS = ("gzip", "gzip-fast", "zstd", "zstd:1")
 FIELD = "pybuild,docker,buildah,skopeo"
 Once = Callable[[str, int], measuring.Sample]
 
