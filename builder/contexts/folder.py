@@ -21,6 +21,8 @@ from .folderrecord import STAMP, Xattrs, join_names, split_names
 _HEAD = struct.Struct("=4q?")
 _MARK = PREFIX.encode()
 _MOST_AT_HAND = 32
+_LARGE = 1 << 16
+"""So many bytes are not copied once more to be kept at once."""
 _NONE: dict[str, Any] = {}
 
 
@@ -142,11 +144,16 @@ class Folders:
         """Keep a directory that was read, its files given with their stamps; see `Folder`."""
         files = sorted(stamps)
         joined = join_names(files)
-        kept = self._spool.keep(joined + b"".join(map(stamps.__getitem__, files)))
+        stamped = b"".join(map(stamps.__getitem__, files))
+        if len(stamped) < _LARGE:
+            kept = self._spool.keep(joined + stamped)
+            names, rest = kept.part(0, len(joined)), kept.part(len(joined), len(stamped))
+        else:
+            names, rest = self._spool.keep(joined), self._spool.keep(stamped)
         folder = Folder(
             len(files),
-            kept.part(0, len(joined)),
-            kept.part(len(joined), kept.size - len(joined)),
+            names,
+            rest,
             linked=linked,
             directories=dict(sorted(directories.items())) if directories else _NONE,
             others=dict(sorted(others.items())) if others else _NONE,

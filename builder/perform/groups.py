@@ -7,6 +7,7 @@ in a directory leaves the runs behind it as they were.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,8 @@ _FEWEST, _MOST = 32, 512
 _EVERY = 31
 """A run ends at about every 32nd name."""
 _PERMISSIONS = 0o7777
+_SIZE_AND_MODE = struct.Struct("=q24xq")
+"""What is needed here of a stamp."""
 
 
 class _Some(NamedTuple):
@@ -116,7 +119,7 @@ def _runs(group: Group, style: Callable[[Entry], Entry]) -> Iterator[_Some]:
 def _rows(stamps: bytes, epoch: int, style: Callable[[Entry], Entry]) -> list[FileRow]:
     if not stamps:
         return []
-    sizes, _, _, _, bits = zip(*STAMP.iter_unpack(stamps), strict=True)
+    sizes, bits = zip(*_SIZE_AND_MODE.iter_unpack(stamps), strict=True)
     heads: dict[int, tuple[int, ...]] = {}
     for one in set(bits):
         heads[one] = (*style(Entry("", Kind.FILE, one & _PERMISSIONS))[2:5], epoch)
