@@ -5,6 +5,7 @@ import posixpath
 import socket
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -420,12 +421,25 @@ def test_only_selected_files_are_read(context, monkeypatch):
     assert seen == [("", "a.txt")]
 
 
-@pytest.mark.parametrize("count", [1, 300])
-def test_digests_are_those_of_the_content(context, count):
-    """Digests should be right whether threads are used or not."""
-    opened = context({f"f{number}": f"content {number}" for number in range(count)})
-    for entry in opened.select("*").entries():
-        assert entry.digest == Digest.of(f"content {entry.path[1:]}".encode())
+@pytest.mark.parametrize(
+    ("count", "times", "threads"), [(1, 1, 0), (300, 1, 0), (1, 9_000, 0), (9, 9_000, 1)], ids=str
+)
+def test_digests_are_those_of_the_content(context, monkeypatch, count, times, threads):
+    """Digests should be right whether another thread helps, as it does with large files, or not."""
+    started = []
+
+    class Thread(threading.Thread):
+        def start(self):
+            started.append(self)
+            super().start()
+
+    monkeypatch.setattr("builder.contexts.filedigests.threading.Thread", Thread)
+    opened = context({f"{number}/f": f"content {number}" * times for number in range(count)})
+    entries = [entry for entry in opened.select("").entries() if entry.kind == "file"]
+    assert len(entries) == count
+    for entry in entries:
+        assert entry.digest == Digest.of(f"content {entry.path.partition('/')[0]}".encode() * times)
+    assert len(started) == threads
 
 
 def test_a_file_is_opened_as_it_was_selected(context):
