@@ -7,27 +7,12 @@ import pytest
 
 from oci_image.digest import Digest
 from oci_image.errors import VerificationFailed
-from registry.server import proving
 from registry.server.proving import Company, FileProof, Proof
 from registry.server.sealing import BLOCK, Seals
 
 DATA = os.urandom(3 * BLOCK + 7)
 BLOCKS = [DATA[start : start + BLOCK] for start in range(0, len(DATA), BLOCK)]
 DIGEST = Digest.of(DATA)
-
-
-@pytest.fixture
-def hashed(monkeypatch):
-    """The sizes of the blocks that went into digests."""
-    sizes = []
-
-    class Counting(proving.Hasher):
-        def update(self, data):
-            sizes.append(len(data))
-            super().update(data)
-
-    monkeypatch.setattr(proving, "Hasher", Counting)
-    return sizes
 
 
 def flipped(block):

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from oci_image.digest import Digest
-from registry.server import proving
 from registry.server.config import RegistryConfig
 from registry.server.embedded import Registry
 from registry.server.sealing import BLOCK
@@ -20,20 +19,6 @@ from registry.server.sealing import BLOCK
 DATA = random.Random(61).randbytes(5 * 1024 * 1024 + 333)
 DIGEST = Digest.of(DATA)
 UPLOADS = "/v2/a/blobs/uploads/"
-
-
-@pytest.fixture
-def hashed(monkeypatch):
-    """The sizes of the blocks that pulls put into digests."""
-    sizes = []
-
-    class Counting(proving.Hasher):
-        def update(self, data):
-            sizes.append(len(data))
-            super().update(data)
-
-    monkeypatch.setattr(proving, "Hasher", Counting)
-    return sizes
 
 
 def registry(tmp_path, window=0.0):
