@@ -26,7 +26,8 @@ from .filedigests import check_unchanged, each_unchanged, open_unchanged
 from .finding import Finder, has_magic, normalised, refuse_links, unescaped
 from .listing import Listing, Looked
 from .missing import IgnoreFile, explain_missing
-from .parts import Entry, Part, Parts, PartStore
+from .parts import Entry, Part
+from .partstore import Parts, PartStore
 from .selection import Selected, Selection
 from .statcache import StatCache
 

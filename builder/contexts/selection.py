@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from oci_image.digest import Hasher
 
-from .parts import Entry, Parts, frame
+from .parts import Entry, frame
+from .partstore import Parts
 
 
 class Selected:

@@ -18,8 +18,9 @@ from oci_image.layer.write import LayerWriter
 from oci_image.store.base import BlobStore
 
 from ..contexts.context import BuildContext, ContextFiles
-from ..contexts.parts import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SYMLINK, Part, Parts
+from ..contexts.parts import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SYMLINK, Part
 from ..contexts.parts import Entry as ContextEntry
+from ..contexts.partstore import Parts
 from ..ops import ContextSource, CopyFiles, FetchedSource, InlineSource
 
 _KINDS = {
